@@ -1,0 +1,90 @@
+"""Bytes in, decision out: what makes an event of a request, or refuses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from airflow_incoming.core.conf import build_conf, conf_size
+from airflow_incoming.core.credentials import authenticate
+from airflow_incoming.core.errors import BodyTooLarge, ConfTooLarge
+from airflow_incoming.core.fingerprint import fingerprint
+from airflow_incoming.core.flatten import flatten
+from airflow_incoming.core.messages import Claim, Endpoint, Event, Request
+from airflow_incoming.core.payload import check_media_type, parse_json
+from airflow_incoming.core.redaction import redact
+from airflow_incoming.core.tokens import TokenPolicy
+
+#: Characters of a query string, and of a remote address, that are kept.
+MAX_QUERY = 4096
+MAX_REMOTE = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdmissionPolicy:
+    """Limits of the installation: bytes of body and conf, number of parameters, demands on JWTs."""
+
+    max_body: int
+    max_conf: int
+    max_parameters: int
+    tokens: TokenPolicy
+
+
+def admit(
+    request: Request, endpoint: Endpoint, policy: AdmissionPolicy, *, now: datetime, event_id: UUID
+) -> Event:
+    """Return the event that a request is. Raises RequestRejected.
+
+    Credentials come first: before them a stranger learns nothing of what else may be wrong.
+    """
+    authenticate(endpoint, request.headers, policy.tokens, now=now)
+    check_media_type(request.headers)
+    limits = endpoint.configuration.limits
+    max_body = limits.body or policy.max_body
+    if len(request.body) > max_body:
+        raise BodyTooLarge(max_body)
+    payload = parse_json(request.body)
+    max_conf = limits.conf or policy.max_conf
+    flat = flatten(payload, max_parameters=policy.max_parameters, max_size=max_conf)
+    headers = redact(request.headers)
+    conf = build_conf(
+        flat,
+        endpoint.configuration,
+        event_id=event_id,
+        integration=endpoint.name,
+        received_at=now,
+        headers=headers,
+    )
+    size = conf_size(conf)
+    if size > max_conf:
+        raise ConfTooLarge(size, max_conf)
+    deduplication = endpoint.configuration.deduplication
+    return Event(
+        id=event_id,
+        integration_id=endpoint.integration_id,
+        integration=endpoint.name,
+        version_id=endpoint.version_id,
+        received_at=now,
+        body=request.body.decode(),
+        headers=headers,
+        query=request.query.replace("\0", "")[:MAX_QUERY],
+        remote=None if request.remote is None else request.remote.replace("\0", "")[:MAX_REMOTE],
+        claim=_claim(request, endpoint, payload),
+        duplicate_status=204 if deduplication is None else deduplication.duplicate_status,
+    )
+
+
+def _claim(request: Request, endpoint: Endpoint, payload: dict[str, Any] | list[Any]) -> Claim | None:
+    deduplication = endpoint.configuration.deduplication
+    if deduplication is None:
+        return None
+    hash_ = fingerprint(
+        integration_id=endpoint.integration_id,
+        deduplication=deduplication,
+        payload=payload,
+        headers=request.headers,
+        query=request.query,
+    )
+    return None if hash_ is None else Claim(hash=hash_, window=deduplication.window)

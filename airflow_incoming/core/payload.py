@@ -1,0 +1,216 @@
+"""Request bodies: strict RFC 8259 JSON in UTF-8, and nothing that a database can't hold exactly.
+
+What is not JSON is malformed (400); what is JSON but can't be stored is unstorable (422). The parser
+is the standard library's; whatever would cost a walk over the tree is first ruled out on the raw bytes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from airflow_incoming.core.errors import MalformedJSON, UnstorableJSON, UnsupportedMediaType
+from airflow_incoming.core.flatten import MAX_DEPTH, join_path
+
+MAX_DIGITS = 4300  # what Python parses by default; longer integers take quadratic time
+
+_WHITESPACE = b" \t\r\n"
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
+_ONE_KIND_OF_BRACKET = bytes.maketrans(b"{}", b"[]")
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
+_ESCAPED_NUL_OR_SURROGATE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_ESCAPED_BACKSLASH_OR_PAIR = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+_UNSTORABLE_CHARACTER = re.compile("[\x00\ud800-\udfff]")
+_NAME_SHOWN = 200
+
+_PLAIN_MEDIA_TYPES = frozenset(
+    {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
+)
+_TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_MEDIA_TYPE = re.compile(rf"[ \t]*application/(?:json|{_TOKEN}\+json)[ \t]*", re.IGNORECASE)
+_MEDIA_PARAMETER = re.compile(
+    rf';[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*")[ \t]*)?'
+)
+
+
+def check_media_type(headers: Mapping[str, str]) -> None:
+    """Raise UnsupportedMediaType unless the headers announce JSON in UTF-8 without a content encoding.
+
+    ``application/json`` and ``application/<anything>+json`` are JSON; a charset may be absent.
+    """
+    encoding = headers.get("content-encoding", "").strip()
+    if encoding and encoding.lower() != "identity":
+        raise UnsupportedMediaType("Send the body without a Content-Encoding.")
+    content_type = headers.get("content-type")
+    if content_type is None:
+        raise UnsupportedMediaType("The Content-Type header is missing; send application/json.")
+    if content_type not in _PLAIN_MEDIA_TYPES:
+        _check_content_type(content_type)
+
+
+def parse_json(body: bytes) -> dict[str, Any] | list[Any]:
+    """Return the object or array of a request body.
+
+    The last of several equal keys wins. Raises MalformedJSON, whose detail never repeats the body,
+    and UnstorableJSON, which names the parameter.
+    """
+    text = _decode(body)
+    _refuse_deep_nesting(body)
+    if _may_be_unstorable(body):
+        _refuse_unstorable(text)
+    try:
+        value = _parse(_READER, text)
+    except ValueError:  # a number that Python can't represent
+        _refuse_unstorable(text)
+        raise
+    if not isinstance(value, dict | list):
+        raise MalformedJSON("The request body must be a JSON object or array.")
+    return value
+
+
+def _check_content_type(content_type: str) -> None:
+    found = _MEDIA_TYPE.match(content_type)
+    if found is None:
+        raise UnsupportedMediaType("The Content-Type must be application/json or application/*+json.")
+    position = found.end()
+    while position < len(content_type):
+        parameter = _MEDIA_PARAMETER.match(content_type, position)
+        if parameter is None:
+            raise UnsupportedMediaType("The Content-Type header can't be understood; send application/json.")
+        name, value = parameter.groups(default="")
+        if name.lower() == "charset" and value.strip('"').lower() != "utf-8":
+            raise UnsupportedMediaType("The charset must be utf-8.")
+        position = parameter.end()
+
+
+def _decode(body: bytes) -> str:
+    if not body.strip(_WHITESPACE):
+        raise MalformedJSON("The request body is empty.")
+    if body.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise MalformedJSON("The request body begins with a byte order mark; send UTF-8 without one.")
+    if 0 in body[:4]:
+        raise MalformedJSON("The request body looks like UTF-16 or UTF-32; send UTF-8.")
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedJSON(f"The request body isn't UTF-8 (byte {error.start}).") from error
+
+
+def _refuse_deep_nesting(body: bytes) -> None:
+    """Measure the depth before the recursive parser meets it.
+
+    Of the body only the brackets outside strings are kept; each round then removes the innermost
+    pairs, so that well-formed text of depth n is gone after n rounds.
+    """
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    structure = body.translate(_ONE_KIND_OF_BRACKET, _NOT_STRUCTURE)
+    structure = structure.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(structure.split(b'"')[::2])
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+        if b"[]" not in brackets:
+            break
+    if b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH:
+        raise MalformedJSON(f"The request body is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _may_be_unstorable(body: bytes) -> bool:
+    """Tell whether text or an integer may be unstorable; floats are looked at while parsing."""
+    if len(body) > MAX_DIGITS and _LONG_NUMBER in body.translate(_DIGITS_TO_ZERO):
+        return True
+    if b"\\u" not in body or not _ESCAPED_NUL_OR_SURROGATE.search(body):
+        return False
+    return _ESCAPED_NUL_OR_SURROGATE.search(_ESCAPED_BACKSLASH_OR_PAIR.sub(b" ", body)) is not None
+
+
+def _parse(decoder: json.JSONDecoder, text: str) -> Any:
+    try:
+        return decoder.decode(text)
+    except json.JSONDecodeError as error:
+        raise MalformedJSON(
+            f"The request body isn't JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+        ) from error
+
+
+def _refuse_unstorable(text: str) -> None:
+    """Raise UnstorableJSON for the first parameter that can't be stored, if there is one."""
+    value = _parse(_SEARCHER, text)
+    if not isinstance(value, dict | list):
+        raise MalformedJSON("The request body must be a JSON object or array.")
+    if found := _first_problem(value, ()):
+        path, problem = found
+        name = _UNSTORABLE_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", join_path(path))
+        shown = name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}…"
+        raise UnstorableJSON(problem, parameter=shown)
+
+
+def _first_problem(value: object, path: tuple[str, ...]) -> tuple[tuple[str, ...], str] | None:
+    if isinstance(value, _OutOfRange):
+        return path, value.problem
+    if isinstance(value, str):
+        problem = _text_problem(value)
+        return (path, f"the value {problem}") if problem else None
+    children: Iterable[tuple[str, object]] = ()
+    if isinstance(value, dict):
+        children = value.items()
+    elif isinstance(value, list):
+        children = zip(map(str, range(len(value))), value, strict=True)
+    for key, child in children:
+        if problem := _text_problem(key):
+            return (*path, key), f"the name {problem}"
+        if found := _first_problem(child, (*path, key)):
+            return found
+    return None
+
+
+def _text_problem(text: str) -> str | None:
+    found = _UNSTORABLE_CHARACTER.search(text)
+    if found is None:
+        return None
+    return "contains U+0000" if found[0] == "\0" else "contains a lone surrogate"
+
+
+class _OutOfRange:
+    """Stands for a number that can't be represented."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise MalformedJSON("The request body isn't JSON: NaN and Infinity are no JSON numbers.")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("out of range")
+    return number
+
+
+def _search_float(digits: str) -> object:
+    return _OutOfRange("the number is out of range") if math.isinf(float(digits)) else 0.0
+
+
+def _search_int(digits: str) -> object:
+    too_long = _OutOfRange(f"the integer has more than {MAX_DIGITS} digits")
+    if len(digits.lstrip("-")) > MAX_DIGITS:
+        return too_long
+    try:
+        return int(digits)
+    except ValueError:  # this interpreter's own limit is lower
+        return _OutOfRange("the integer has too many digits")
+
+
+_READER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
+_SEARCHER = json.JSONDecoder(
+    parse_float=_search_float, parse_int=_search_int, parse_constant=_refuse_constant
+)

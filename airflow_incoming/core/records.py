@@ -1,0 +1,106 @@
+"""What administrators look at: integrations, API keys and events as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from airflow_incoming.core.integration import Configuration, State
+from airflow_incoming.core.messages import Started
+
+EventState = Literal["accepted", "held", "dispatched", "failed", "dead"]
+EVENT_STATES: tuple[EventState, ...] = ("accepted", "held", "dispatched", "failed", "dead")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """An immutable configuration of an integration."""
+
+    id: UUID
+    number: int
+    configuration: Configuration
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Integration:
+    """An integration: its newest version, and the one that is live (None: not published)."""
+
+    id: UUID
+    name: str
+    endpoint_id: str
+    suspended: bool
+    current: Version
+    published: Version | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def state(self) -> State:
+        """Return ``draft``, ``published`` or ``suspended``."""
+        if self.published is None:
+            return "draft"
+        return "suspended" if self.suspended else "published"
+
+    @property
+    def has_unpublished_changes(self) -> bool:
+        """Tell whether the newest version differs from the live one."""
+        return self.published is not None and self.published.id != self.current.id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiKey:
+    """An API key without its secrets. ``overlap_until``: the previous secret works until then."""
+
+    id: str
+    name: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    overlap_until: datetime | None
+
+    def state(self, now: datetime) -> Literal["active", "expired", "revoked"]:
+        """Tell whether the key can open endpoints at ``now``."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventRecord:
+    """One event and what became of it; ``body`` is None in listings."""
+
+    id: UUID
+    integration_id: UUID
+    integration: str
+    version_id: UUID
+    state: EventState
+    received_at: datetime
+    due_at: datetime | None
+    attempts: int
+    error: str | None
+    dedup_hash: str | None
+    started: tuple[Started, ...]
+    dispatched_at: datetime | None
+    replay_of: UUID | None
+    body: str | None = None
+    headers: Mapping[str, str] | None = None
+    query: str = ""
+    remote: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """How much waits to be dispatched. ``oldest`` is the arrival of the first waiting event."""
+
+    waiting: int
+    failed: int
+    dead: int
+    held: int
+    oldest: datetime | None

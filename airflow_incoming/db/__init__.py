@@ -1,0 +1,1 @@
+"""Tables, migrations and engine of airflow-incoming inside Airflow's metadata database."""

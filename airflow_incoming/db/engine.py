@@ -1,0 +1,120 @@
+"""The engine and the transactions of our stores: a small pool of our own.
+
+A flood of webhooks must not use up the connections that Airflow's UI and API wait for, and a
+hanging database must not hold an intake for longer than a sender waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from airflow_incoming.core.errors import DatabaseUnavailable
+
+#: Seconds that a connection attempt and a wait for a pooled connection may take.
+CONNECT_TIMEOUT = 3
+#: Seconds that one statement may take, lock waits included.
+STATEMENT_TIMEOUT = 10
+
+_READING = "incoming_reading"
+
+
+def make_engine(url: str, *, connect_args: dict[str, Any] | None = None, pool_size: int = 3) -> Engine:
+    """Return an engine for a metadata database URL (SQLite, PostgreSQL, MySQL); connects to nothing."""
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    arguments = _connect_args(backend, parsed.get_driver_name()) | (connect_args or {})
+    pool: dict[str, Any] = {"pool_pre_ping": True, "pool_recycle": 1800}
+    if backend != "sqlite":
+        pool |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": CONNECT_TIMEOUT}
+    engine = create_engine(parsed, connect_args=arguments, **pool)
+    _prepare_connections(engine)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Run queries; on SQLite without waiting for writers. Raises DatabaseUnavailable."""
+    try:
+        with engine.connect().execution_options(**{_READING: True}) as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise translate(error) from error
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Run the block in one transaction and commit it.
+
+    Raises DatabaseUnavailable where the database is out of reach, out of time or busy; then nothing
+    of the block can be told to be stored, except where the connection broke during COMMIT.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise translate(error) from error
+
+
+def translate(error: SQLAlchemyError) -> Exception:
+    """Return DatabaseUnavailable for errors that pass by themselves, else the error itself."""
+    if isinstance(error, OperationalError | InterfaceError | DisconnectionError | PoolTimeout):
+        return DatabaseUnavailable()
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return DatabaseUnavailable()
+    return error
+
+
+def _connect_args(backend: str, driver: str) -> dict[str, Any]:
+    if backend == "postgresql" and driver.startswith("psycopg"):
+        return {"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": STATEMENT_TIMEOUT * 1000}
+    if backend == "sqlite":
+        return {"timeout": STATEMENT_TIMEOUT, "check_same_thread": False}
+    if backend == "mysql":
+        return {"connect_timeout": CONNECT_TIMEOUT}
+    return {}
+
+
+def _prepare_connections(engine: Engine) -> None:
+    statements = {
+        "postgresql": (
+            f"SET statement_timeout = {STATEMENT_TIMEOUT * 1000}",
+            f"SET lock_timeout = {STATEMENT_TIMEOUT * 500}",
+            f"SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT * 6000}",
+        ),
+        "mysql": ("SET time_zone = '+00:00'", f"SET innodb_lock_wait_timeout = {STATEMENT_TIMEOUT // 2}"),
+        "sqlite": ("PRAGMA foreign_keys=ON", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL"),
+    }
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(dbapi_connection: Any, _: Any) -> None:
+        if engine.dialect.name == "sqlite":
+            # sqlite3 would begin transactions by itself, and too late to reserve the write lock.
+            dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        for statement in statements.get(engine.dialect.name, ()):
+            cursor.execute(statement)
+        cursor.close()
+        if engine.dialect.name == "postgresql":
+            dbapi_connection.commit()
+
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "begin")
+        def _on_begin(connection: Connection) -> None:
+            # Taking the write lock at the start waits for it (busy timeout), where an upgrade of
+            # a read lock would fail at once.
+            reads = connection.get_execution_options().get(_READING)
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

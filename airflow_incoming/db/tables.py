@@ -1,0 +1,148 @@
+"""Our tables, beside Airflow's in the metadata database but with their own MetaData.
+
+There are no foreign keys to Airflow's tables, and none from events to integrations: an event that
+was accepted is kept and run whatever becomes of its integration.
+"""
+
+from __future__ import annotations
+
+from airflow.utils.sqlalchemy import UtcDateTime
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects import mysql
+
+metadata = MetaData()
+
+#: A request body: MySQL's TEXT ends at 64 KiB.
+LongText = Text().with_variant(mysql.LONGTEXT(), "mysql")
+
+#: One row; its value grows with every change that a receiver must notice.
+revision = Table(
+    "incoming_revision",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+)
+
+integration = Table(
+    "incoming_integration",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("endpoint_id", String(26), nullable=False, unique=True),
+    Column("suspended", Boolean, nullable=False),
+    Column("published_version_id", Uuid),
+    Column("current_version_id", Uuid, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+#: Immutable configurations. The newest is what the administrator sees; one may be published.
+version = Table(
+    "incoming_version",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("integration_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("configuration", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(256), nullable=False),
+    UniqueConstraint("integration_id", "number", name="incoming_version_number_key"),
+)
+
+api_key = Table(
+    "incoming_api_key",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(256), nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+)
+
+#: A key has one secret, and a second one while a rotation overlaps.
+api_key_secret = Table(
+    "incoming_api_key_secret",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("key_id", String(16), ForeignKey("incoming_api_key.id", ondelete="CASCADE"), nullable=False),
+    Column("api_key_hash", String(64), nullable=False),
+    Column("signing_secret", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Index("incoming_api_key_secret_key_idx", "key_id"),
+)
+
+#: ``due_at`` is when the dispatcher takes the event next; NULL when nothing is left to do for now.
+#: Ids are UUIDv7, so ordering by id is ordering by time of arrival.
+event = Table(
+    "incoming_event",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("integration_id", Uuid, nullable=False),
+    Column("integration", String(63), nullable=False),
+    Column("version_id", Uuid, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False),
+    Column("waiting_for", String(1600)),
+    Column("error", Text),
+    Column("dedup_hash", String(64)),
+    Column("body", LongText, nullable=False),
+    Column("headers", JSON, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("remote", String(64)),
+    Column("started", JSON),
+    Column("dispatched_at", UtcDateTime),
+    Column("replay_of", Uuid),
+    Index(
+        "incoming_event_due_idx",
+        "due_at",
+        "id",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
+    Index("incoming_event_state_idx", "state", "id"),
+    Index("incoming_event_integration_idx", "integration_id", "id"),
+)
+
+#: The memory of what was sent. A row whose ``expires_at`` has passed may be taken over by a new event.
+dedup = Table(
+    "incoming_dedup",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("integration_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("incoming_dedup_expires_idx", "expires_at"),
+)
+
+#: One row per running dispatcher, refreshed while it lives.
+dispatcher = Table(
+    "incoming_dispatcher",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("host", String(256), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("beat_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""The verbs: receive, take in, dispatch, launch, manage."""

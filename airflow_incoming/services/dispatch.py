@@ -1,0 +1,307 @@
+"""Inbox → DAG runs: one transaction for the runs of a batch and the marks of its events.
+
+Any number of dispatchers may run, as threads of api-servers or as processes; the database gives
+each event to one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from airflow_incoming.core.conf import conf_of
+from airflow_incoming.core.errors import (
+    AlreadyLaunched,
+    DatabaseUnavailable,
+    DispatchFailed,
+    TransactionLost,
+)
+from airflow_incoming.core.integration import Configuration
+from airflow_incoming.core.messages import Event, PendingEvent, Started
+from airflow_incoming.db.engine import reading, translate
+from airflow_incoming.stores import integrations, queue
+
+log = logging.getLogger(__name__)
+
+#: Seconds between attempts: 1, 2, 4 … up to this. What waits for a DAG is tried when it appears.
+LONGEST_BACKOFF = 300
+#: Configurations kept in memory; versions never change.
+CACHED_CONFIGURATIONS = 1000
+
+
+class Launcher(Protocol):
+    """Makes DAG runs and asset events in the caller's transaction."""
+
+    def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
+        """Read once what the whole batch needs."""
+
+    def launch(
+        self, session: Session, event: Event, configuration: Configuration, conf: Mapping[str, Any]
+    ) -> tuple[Started, ...]:
+        """Start every target of an event. Raises DispatchFailed, AlreadyLaunched, TransactionLost."""
+
+    def ready(self, session: Session, dag_ids: Collection[str], asset_uris: Collection[str]) -> set[str]:
+        """Return which targets could be served now, as ``dag:<dag id>`` and ``asset:<uri>``."""
+
+    def announce(self) -> None:
+        """Tell listeners what was committed."""
+
+    def discard(self) -> None:
+        """Forget what was not committed."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the events of some batches."""
+
+    dispatched: int = 0
+    failed: int = 0
+    dead: int = 0
+    held: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return how many events were taken."""
+        return self.dispatched + self.failed + self.dead + self.held
+
+    def add(self, other: Tally) -> None:
+        """Add another tally."""
+        self.dispatched += other.dispatched
+        self.failed += other.failed
+        self.dead += other.dead
+        self.held += other.held
+
+
+class Dispatcher:
+    """Dispatches due events, a batch in each transaction."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        launcher: Launcher,
+        *,
+        clock: Callable[[], datetime],
+        batch: int = 32,
+        retry_for: timedelta = timedelta(days=1),
+    ) -> None:
+        self._engine = engine
+        self._launcher = launcher
+        self._clock = clock
+        self._batch = batch
+        self._retry_for = retry_for
+        self._configurations: dict[UUID, Configuration] = {}
+        #: Events that made Airflow roll back a whole batch, and why.
+        self._spoilers: dict[UUID, str] = {}
+
+    def dispatch_batch(self) -> Tally:
+        """Dispatch one batch; an empty tally means that nothing was due.
+
+        Raises DatabaseUnavailable; then nothing of the batch happened, or all of it where the
+        connection broke during COMMIT.
+        """
+        with reading(self._engine) as connection:
+            if not queue.has_due(connection, self._clock()):
+                return Tally()
+        try:
+            with Session(self._engine, autoflush=False, expire_on_commit=False) as session, session.begin():
+                tally = self._dispatch(session)
+        except TransactionLost:
+            self._launcher.discard()
+            return self.dispatch_batch()
+        except SQLAlchemyError as error:
+            self._launcher.discard()
+            raise translate(error) from error
+        except BaseException:
+            self._launcher.discard()
+            raise
+        self._launcher.announce()
+        return tally
+
+    def drain(self, stopped: Callable[[], bool] = lambda: False) -> Tally:
+        """Dispatch until nothing is due; return what became of it all."""
+        tally = Tally()
+        while not stopped():
+            batch = self.dispatch_batch()
+            if batch.total == 0:
+                break
+            tally.add(batch)
+        return tally
+
+    def _dispatch(self, session: Session) -> Tally:
+        now = self._clock()
+        connection = session.connection()
+        taken = queue.take(connection, limit=self._batch, now=now)
+        configurations = self._read_configurations(connection, {event.version_id for event, _ in taken})
+        suspended = self._hold_suspended(connection, [event for event, _ in taken])
+        pending = []
+        tally = Tally()
+        for event, attempts in taken:
+            configuration = configurations.get(event.version_id)
+            if event.integration_id in suspended:
+                tally.held += 1
+            elif configuration is None:
+                queue.mark_dead(connection, event.id, error="The integration's configuration is gone.")
+                tally.dead += 1
+            else:
+                pending.append(PendingEvent(event=event, configuration=configuration, attempts=attempts))
+        self._launcher.prepare(session, pending)
+        started: dict[UUID, tuple[Started, ...]] = {}
+        for one in pending:
+            try:
+                started[one.event.id] = self._launch(session, one)
+                tally.dispatched += 1
+            except DispatchFailed as error:
+                self._mark_failure(connection, one, error, now, tally)
+        queue.mark_dispatched(connection, started, now)
+        return tally
+
+    def _launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
+        """Start an event's targets, all or none of them. Raises DispatchFailed, TransactionLost."""
+        if one.event.id in self._spoilers:
+            raise DispatchFailed(self._spoilers.pop(one.event.id), retry=True)
+        conf = conf_of(one.event, one.configuration)
+        savepoint = session.begin_nested()
+        try:
+            started = self._launcher.launch(session, one.event, one.configuration, conf)
+            savepoint.commit()
+            return started
+        except AlreadyLaunched as error:
+            savepoint.rollback()
+            return error.started
+        except TransactionLost as error:
+            # The batch is taken anew, and this event set aside in it, lest it spoil every batch.
+            self._spoilers[one.event.id] = error.detail
+            raise
+        except DispatchFailed:
+            savepoint.rollback()
+            raise
+        except Exception as error:
+            if isinstance(error, SQLAlchemyError) and isinstance(translate(error), DatabaseUnavailable):
+                raise  # nothing of this batch can be committed
+            savepoint.rollback()
+            log.exception("Event %s of %s could not be dispatched", one.event.id, one.event.integration)
+            raise DispatchFailed(
+                f"Airflow could not create the run ({type(error).__name__}: {_first_line(error)}). "
+                "The server's log has the details.",
+                retry=True,
+            ) from error
+
+    def _mark_failure(
+        self,
+        connection: Connection,
+        one: PendingEvent,
+        error: DispatchFailed,
+        now: datetime,
+        tally: Tally,
+    ) -> None:
+        expired = now - one.event.received_at >= self._retry_for
+        if not error.retry or expired:
+            reason = f"{error.detail} Given up after {one.attempts + 1} attempts." if error.retry else error.detail
+            queue.mark_dead(connection, one.event.id, error=reason)
+            tally.dead += 1
+        else:
+            pause = LONGEST_BACKOFF if error.waiting_for else min(2**one.attempts, LONGEST_BACKOFF)
+            queue.mark_failed(
+                connection,
+                one.event.id,
+                error=error.detail,
+                waiting_for=error.waiting_for,
+                due_at=now + timedelta(seconds=pause),
+            )
+            tally.failed += 1
+        log.warning("Event %s of %s: %s", one.event.id, one.event.integration, error.detail)
+
+    def _hold_suspended(self, connection: Connection, events: Sequence[Event]) -> set[UUID]:
+        """Hold the events of suspended integrations; locked, so that a resume can't miss any."""
+        ids = {event.integration_id for event in events}
+        suspended = queue.suspended_among(connection, ids, lock=False)
+        if suspended:
+            suspended = queue.suspended_among(connection, suspended, lock=True)
+        if suspended:
+            queue.hold(connection, [event.id for event in events if event.integration_id in suspended])
+        return suspended
+
+    def _read_configurations(
+        self, connection: Connection, version_ids: set[UUID]
+    ) -> Mapping[UUID, Configuration]:
+        missing = version_ids - self._configurations.keys()
+        if missing:
+            if len(self._configurations) + len(missing) > CACHED_CONFIGURATIONS:
+                self._configurations.clear()
+                missing = version_ids
+            self._configurations |= integrations.read_configurations(connection, missing)
+        return self._configurations
+
+
+class DispatchLoop:
+    """Runs a dispatcher and its housekeeping in a thread until stopped."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, housekeeping: Housekeeper, *, interval: timedelta
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._housekeeping = housekeeping
+        self._interval = interval.total_seconds()
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self.run, name="incoming-dispatch", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for events now; may be called from any thread."""
+        self._woken.set()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Finish the batch in hand and stop."""
+        self._stopping.set()
+        self._woken.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def run(self) -> None:
+        """Dispatch until stopped."""
+        failures = 0
+        while not self._stopping.is_set():
+            self._woken.clear()
+            try:
+                busy = self._dispatcher.dispatch_batch().total > 0
+                busy = self._housekeeping.tick() or busy
+                failures = 0
+            except DatabaseUnavailable as error:
+                failures += 1
+                log.warning("%s Dispatching pauses.", error.title())
+            except Exception:
+                failures += 1
+                log.exception("A batch could not be dispatched")
+            if failures:
+                self._stopping.wait(min(0.5 * 2**failures, 15))
+            elif not busy:
+                self._woken.wait(self._interval)
+        self._housekeeping.leave()
+
+
+class Housekeeper(Protocol):
+    """What a dispatcher does beside dispatching."""
+
+    def tick(self) -> bool:
+        """Do what is due; tell whether that made events due. Raises DatabaseUnavailable."""
+
+    def leave(self) -> None:
+        """Say good-bye."""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:300]

@@ -1,0 +1,143 @@
+"""What a dispatcher does beside dispatching: signs of life, releases, retention."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from airflow_incoming.core.errors import DatabaseUnavailable
+from airflow_incoming.db.engine import reading, transaction, translate
+from airflow_incoming.services.dispatch import Launcher
+from airflow_incoming.stores import dispatchers, queue
+
+log = logging.getLogger(__name__)
+
+#: Seconds between signs of life, between looks for DAGs that appeared, between clean-ups.
+BEAT_EVERY = 5.0
+RELEASE_EVERY = 2.0
+PURGE_EVERY = 60.0
+#: Rows that one clean-up transaction deletes, and how many such transactions one clean-up makes.
+PURGE_ROWS = 500
+PURGE_ROUNDS = 20
+#: A dispatcher that was silent for so long is gone.
+SILENT = timedelta(minutes=10)
+#: An expired claim is kept a little longer, so that clocks of several hosts may differ.
+CLAIM_GRACE = timedelta(hours=1)
+
+
+class Housekeeping:
+    """The chores of one dispatcher, each at its own interval."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        launcher: Launcher,
+        *,
+        clock: Callable[[], datetime],
+        event_retention: timedelta,
+        dead_retention: timedelta,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._launcher = launcher
+        self._clock = clock
+        self._retention = {"dispatched": event_retention, "dead": dead_retention}
+        self._monotonic = monotonic
+        now = clock()
+        self._sign = dispatchers.Beat(
+            id=uuid4(), host=socket.gethostname()[:256], pid=os.getpid(), started_at=now, beat_at=now
+        )
+        self._next = {"beat": 0.0, "release": 0.0, "purge": monotonic() + PURGE_EVERY}
+
+    def tick(self) -> bool:
+        """Do what is due; tell whether that made events due. Raises DatabaseUnavailable."""
+        if self._due("beat", BEAT_EVERY):
+            self.beat()
+        if self._due("purge", PURGE_EVERY):
+            self.purge()
+        return self._due("release", RELEASE_EVERY) and self.release() > 0
+
+    def beat(self) -> None:
+        """Record that this dispatcher lives."""
+        now = self._clock()
+        with transaction(self._engine) as connection:
+            dispatchers.beat(connection, replace(self._sign, beat_at=now))
+            dispatchers.forget_silent(connection, now - SILENT)
+
+    def release(self) -> int:
+        """Make events due that waited for a DAG, an asset or a resumed integration; return how many."""
+        with reading(self._engine) as connection:
+            present = queue.states_present(connection, ("failed", "held"))
+        released = 0
+        if "failed" in present:
+            released += self._release_waiting()
+        if "held" in present:
+            with transaction(self._engine) as connection:
+                released += queue.release_held(connection, self._clock())
+        return released
+
+    def purge(self) -> int:
+        """Delete what is past its retention, in small transactions; return how many rows."""
+        now = self._clock()
+        deleted = 0
+        for state, kept in self._retention.items():
+            before = first_id_at(now - kept)
+            deleted += self._purge(
+                lambda connection, state=state, before=before: queue.purge_events(
+                    connection, state, before=before, limit=PURGE_ROWS
+                )
+            )
+        return deleted + self._purge(
+            lambda connection: queue.purge_claims(connection, before=now - CLAIM_GRACE, limit=PURGE_ROWS)
+        )
+
+    def leave(self) -> None:
+        """Remove this dispatcher's sign of life."""
+        try:
+            with transaction(self._engine) as connection:
+                dispatchers.leave(connection, self._sign.id)
+        except DatabaseUnavailable:
+            log.info("The database is unavailable; this dispatcher's sign of life will expire by itself")
+
+    def _release_waiting(self) -> int:
+        try:
+            with Session(self._engine) as session, session.begin():
+                awaited = queue.awaited(session.connection())
+                dag_ids = [name[4:] for name in awaited if name.startswith("dag:")]
+                asset_uris = [name[6:] for name in awaited if name.startswith("asset:")]
+                ready = self._launcher.ready(session, dag_ids, asset_uris) if awaited else set()
+                return queue.release_waiting(session.connection(), ready, self._clock()) if ready else 0
+        except SQLAlchemyError as error:
+            raise translate(error) from error
+
+    def _purge(self, delete_some: Callable[..., int]) -> int:
+        deleted = 0
+        for _ in range(PURGE_ROUNDS):
+            with transaction(self._engine) as connection:
+                count = delete_some(connection)
+            deleted += count
+            if count < PURGE_ROWS:
+                break
+        return deleted
+
+    def _due(self, chore: str, every: float) -> bool:
+        now = self._monotonic()
+        if now < self._next[chore]:
+            return False
+        self._next[chore] = now + every
+        return True
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """Return the smallest UUIDv7 of a moment (RFC 9562, section 5.7)."""
+    return UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62))

@@ -1,0 +1,199 @@
+"""API keys: made, rotated and revoked by administrators; exchanged for JWTs by senders."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError
+
+from airflow_incoming.core.errors import Conflict, IncomingError, NotFound, RateLimited, Unauthorized, Unavailable
+from airflow_incoming.core.integration import parse_name
+from airflow_incoming.core.rates import RateLimiter
+from airflow_incoming.core.records import ApiKey
+from airflow_incoming.core.tokens import (
+    TokenPolicy,
+    generate_api_key,
+    hash_api_key,
+    mint,
+    parse_api_key,
+)
+from airflow_incoming.core.units import Rate
+from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.stores import integrations, keys
+from airflow_incoming.stores.directory import Directory
+from airflow_incoming.stores.keys import Cipher
+
+log = logging.getLogger(__name__)
+
+#: How long the previous secret of a rotated key works on, unless said otherwise.
+DEFAULT_OVERLAP = timedelta(days=1)
+#: "Last used" is written at most this often for a key, in seconds.
+RECORD_USE_EVERY = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewApiKey:
+    """An API key in clear: shown once, never stored."""
+
+    name: str
+    key_id: str
+    api_key: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IssuedToken:
+    """A JWT and the seconds it is valid for."""
+
+    token: str
+    expires_in: int
+
+
+Names = list[str]
+
+
+class KeyManager:
+    """What an administrator does with API keys."""
+
+    def __init__(self, engine: Engine, cipher: Cipher, *, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._cipher = cipher
+        self._clock = clock
+
+    def list(self) -> list[ApiKey]:
+        """Return all keys by name."""
+        with reading(self._engine) as connection:
+            return keys.list_all(connection)
+
+    def users(self, name: str) -> Names:
+        """Return the names of the integrations that a key opens."""
+        with reading(self._engine) as connection:
+            return integrations.key_users(connection, name)
+
+    def create(self, name: str, *, by: str, expires_in: timedelta | None = None) -> NewApiKey:
+        """Make a key. The name of a revoked key may be used again.
+
+        Raises ValueError for a bad name, Conflict where the name is taken, SecretsUnprotected.
+        """
+        parse_name(name)
+        now = self._clock()
+        material = generate_api_key()
+        taken = Conflict(f"There is an API key {name!r} already; rotate it, or choose another name.")
+        try:
+            with transaction(self._engine) as connection:
+                old = keys.find(connection, name)
+                if old is not None and old.revoked_at is None:
+                    raise taken
+                if old is not None:
+                    keys.remove(connection, old.id)
+                expires_at = None if expires_in is None else now + expires_in
+                keys.create(
+                    connection, name, material, self._cipher, expires_at=expires_at, now=now, by=by
+                )
+                integrations.bump(connection)
+        except IntegrityError as error:
+            raise taken from error
+        log.info("%s made API key %s (%s)", by, name, material.key_id)
+        return NewApiKey(name=name, key_id=material.key_id, api_key=material.api_key)
+
+    def rotate(self, name: str, *, by: str, overlap: timedelta = DEFAULT_OVERLAP) -> NewApiKey:
+        """Give a key a new secret; the previous one works on for ``overlap``.
+
+        Raises NotFound, Conflict where the key is revoked, SecretsUnprotected.
+        """
+        now = self._clock()
+        with transaction(self._engine) as connection:
+            key = _existing(connection, name)
+            if key.revoked_at is not None:
+                raise Conflict(f"API key {name!r} is revoked; make a new one under this name.")
+            material = generate_api_key(key_id=key.id)
+            keys.rotate(connection, material, self._cipher, overlap_until=now + overlap, now=now)
+            integrations.bump(connection)
+        log.info("%s rotated API key %s (%s)", by, name, key.id)
+        return NewApiKey(name=name, key_id=key.id, api_key=material.api_key)
+
+    def revoke(self, name: str, *, by: str) -> ApiKey:
+        """Close a key for good, within a second everywhere. Raises NotFound."""
+        now = self._clock()
+        with transaction(self._engine) as connection:
+            key = _existing(connection, name)
+            if key.revoked_at is None:
+                keys.revoke(connection, key.id, now)
+                integrations.bump(connection)
+            key = _existing(connection, name)
+        log.info("%s revoked API key %s (%s)", by, name, key.id)
+        return key
+
+
+class TokenIssuer:
+    """Exchanges API keys for JWTs, out of memory: guessing costs the database nothing."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        directory: Directory,
+        policy: TokenPolicy,
+        *,
+        clock: Callable[[], datetime],
+        limiter: RateLimiter,
+        rate: Rate,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._directory = directory
+        self._policy = policy
+        self._clock = clock
+        self._limiter = limiter
+        self._rate = rate
+        self._monotonic = monotonic
+        self._recorded: dict[str, float] = {}
+
+    def issue(self, api_key: str, *, remote: str | None) -> IssuedToken:
+        """Return a JWT made from an API key; ``remote`` is the sender's address.
+
+        Raises Unauthorized, RateLimited, Unavailable.
+        """
+        wait = self._limiter.take(f"token:{remote}", self._rate)
+        if wait > 0:
+            raise RateLimited(wait, "Too many attempts to obtain a token from this address.")
+        now = self._clock()
+        presented = hash_api_key(api_key)
+        key = self._directory.fresh().keys.get(parse_api_key(api_key) or "")
+        if key is None or (key.expires_at is not None and key.expires_at <= now):
+            raise self._refuse("unknown, revoked or expired API key", remote)
+        if not key.readable:
+            raise Unavailable()
+        for secret in key.secrets:
+            alive = secret.live.expires_at is None or secret.live.expires_at > now
+            if hmac.compare_digest(secret.api_key_hash, presented) and alive:
+                self._record_use(key.key_id, now)
+                token = mint(key.key_id, secret.live.secret, self._policy, now=now)
+                return IssuedToken(token=token, expires_in=int(self._policy.lifetime.total_seconds()))
+        raise self._refuse("wrong secret for API key " + key.name, remote)
+
+    def _refuse(self, reason: str, remote: str | None) -> Unauthorized:
+        log.warning("Refused a token to %s: %s", remote, reason)
+        return Unauthorized(reason)
+
+    def _record_use(self, key_id: str, now: datetime) -> None:
+        moment = self._monotonic()
+        if moment - self._recorded.get(key_id, float("-inf")) < RECORD_USE_EVERY:
+            return
+        self._recorded[key_id] = moment
+        try:
+            with transaction(self._engine) as connection:
+                keys.record_use(connection, key_id, now)
+        except IncomingError:
+            log.info("Could not record the use of API key %s", key_id)
+
+
+def _existing(connection: Connection, name: str) -> ApiKey:
+    key = keys.find(connection, name)
+    if key is None:
+        raise NotFound("API key", name, "List them with: airflow incoming keys list")
+    return key

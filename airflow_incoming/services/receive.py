@@ -1,0 +1,115 @@
+"""Request → future of what became of it: the one receiver behind every adapter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Protocol
+
+import uuid6
+
+from airflow_incoming.core.admission import AdmissionPolicy, admit
+from airflow_incoming.core.errors import Overloaded, RateLimited, Unauthorized
+from airflow_incoming.core.messages import Endpoint, Event, Outcome, Request
+from airflow_incoming.core.rates import RateLimiter
+from airflow_incoming.stores.directory import Directory, Snapshot
+
+log = logging.getLogger(__name__)
+
+#: Bytes up to which a body is parsed at once, on the caller's thread. A larger one would hold up
+#: the event loop, so it is parsed on a thread of the pool.
+INLINE_BODY = 16 * 1024
+
+
+class TakesEvents(Protocol):
+    """The intake, as the receiver sees it."""
+
+    def submit(self, event: Event) -> Future[Outcome]:
+        """Return a future of what becomes of the event."""
+
+
+class Receiver:
+    """Decides requests. ``receive`` never blocks and may be called from any thread."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        intake: TakesEvents,
+        policy: AdmissionPolicy,
+        *,
+        clock: Callable[[], datetime],
+        limiter: RateLimiter,
+        threads: int = 2,
+    ) -> None:
+        self._directory = directory
+        self._intake = intake
+        self._policy = policy
+        self._clock = clock
+        self._limiter = limiter
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="incoming-receive")
+
+    def receive(self, request: Request) -> Future[Outcome]:
+        """Return a future that ends with an Outcome, or with an error of :mod:`core.errors`."""
+        snapshot = self._directory.current()
+        if snapshot is not None and len(request.body) <= INLINE_BODY:
+            return self._decide(request, snapshot)
+        future: Future[Outcome] = Future()
+        try:
+            self._pool.submit(self._decide_later, request, future)
+        except RuntimeError:  # the pool is closed
+            future.set_exception(Overloaded())
+        return future
+
+    def close(self) -> None:
+        """Stop the threads; requests that come later are refused."""
+        self._pool.shutdown(wait=False)
+
+    def _decide(self, request: Request, snapshot: Snapshot) -> Future[Outcome]:
+        try:
+            return self._intake.submit(self._admit(request, snapshot))
+        except Exception as error:
+            return _failed(error)
+
+    def _decide_later(self, request: Request, future: Future[Outcome]) -> None:
+        try:
+            inner = self._decide(request, self._directory.fresh())
+        except Exception as error:
+            inner = _failed(error)
+        inner.add_done_callback(lambda done: _copy(done, future))
+
+    def _admit(self, request: Request, snapshot: Snapshot) -> Event:
+        now = self._clock()
+        endpoint = snapshot.endpoint(request.endpoint_id)
+        try:
+            event = admit(request, endpoint, self._policy, now=now, event_id=uuid6.uuid7())
+        except Unauthorized as error:
+            log.warning("Refused a request for %s: %s", endpoint.name, error.reason)
+            raise
+        self._check_rate(endpoint)
+        return event
+
+    def _check_rate(self, endpoint: Endpoint) -> None:
+        rate = endpoint.configuration.limits.rate
+        if rate is None:
+            return
+        wait = self._limiter.take(str(endpoint.integration_id), rate)
+        if wait > 0:
+            raise RateLimited(wait, f"More than {rate} requests came for this endpoint.")
+
+
+def _failed(error: Exception) -> Future[Outcome]:
+    future: Future[Outcome] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _copy(done: Future[Outcome], future: Future[Outcome]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    error = done.exception()
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(done.result())

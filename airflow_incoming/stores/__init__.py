@@ -1,0 +1,1 @@
+"""Ports made real. Errors of drivers are translated here and nowhere else."""

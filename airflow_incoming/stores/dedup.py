@@ -1,0 +1,179 @@
+"""The fast memory of deduplication hashes: Redis, and a twin in memory.
+
+It only ever says "known" of a hash whose first event is stored; whatever it has lost, or can't
+read, the claims in the database decide. A known hash slides its time to live in the same command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from airflow_incoming.core.errors import RedisUnavailable
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: Seconds that one exchange with Redis may take before it counts as an outage.
+TIMEOUT = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is remembered of a hash: its first event, and when the database last slid its claim."""
+
+    event_id: UUID
+    slid_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One hash to remember for ``window`` from now on."""
+
+    hash: str
+    known: Known
+    window: timedelta
+
+
+class DedupMemory(Protocol):
+    """Remembers hashes for a while. Every verb raises RedisUnavailable."""
+
+    def look(self, windows: Mapping[str, timedelta]) -> dict[str, Known]:
+        """Return what is known of these hashes, and slide the known ones to now plus their window."""
+
+    def remember(self, memories: Iterable[Memory]) -> None:
+        """Remember hashes, replacing what was known of them."""
+
+    def forget(self, hash_: str) -> None:
+        """Forget a hash."""
+
+    def ping(self) -> None:
+        """Return if the memory is in reach."""
+
+
+class InMemoryDedup:
+    """The twin: a dict with expiry, for one process."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._known: dict[str, tuple[Known, float]] = {}
+
+    def look(self, windows: Mapping[str, timedelta]) -> dict[str, Known]:
+        """See :class:`DedupMemory`."""
+        now = self._monotonic()
+        found = {}
+        for hash_, window in windows.items():
+            known, expires = self._known.get(hash_, (None, 0.0))
+            if known is not None and now < expires:
+                found[hash_] = known
+                self._known[hash_] = (known, now + window.total_seconds())
+        return found
+
+    def remember(self, memories: Iterable[Memory]) -> None:
+        """See :class:`DedupMemory`."""
+        now = self._monotonic()
+        for memory in memories:
+            self._known[memory.hash] = (memory.known, now + memory.window.total_seconds())
+
+    def forget(self, hash_: str) -> None:
+        """See :class:`DedupMemory`."""
+        self._known.pop(hash_, None)
+
+    def ping(self) -> None:
+        """See :class:`DedupMemory`."""
+
+
+class RedisDedup:
+    """One key per hash, ``<prefix>:dedup:<hash>``, holding the event id and the time of sliding."""
+
+    def __init__(self, client: Redis, *, prefix: str) -> None:
+        self._client = client
+        self._prefix = f"{prefix}:dedup:"
+
+    def look(self, windows: Mapping[str, timedelta]) -> dict[str, Known]:
+        """See :class:`DedupMemory`; one round trip."""
+        answers = self._exchange(
+            [("GETEX", self._prefix + key, "PX", _milliseconds(window)) for key, window in windows.items()]
+        )
+        decoded = {key: _decode(answer) for key, answer in zip(windows, answers, strict=True)}
+        return {key: known for key, known in decoded.items() if known is not None}
+
+    def remember(self, memories: Iterable[Memory]) -> None:
+        """See :class:`DedupMemory`; one round trip."""
+        self._exchange(
+            [
+                ("SET", self._prefix + memory.hash, _encode(memory.known), "PX", _milliseconds(memory.window))
+                for memory in memories
+            ]
+        )
+
+    def forget(self, hash_: str) -> None:
+        """See :class:`DedupMemory`."""
+        self._exchange([("DEL", self._prefix + hash_)])
+
+    def ping(self) -> None:
+        """See :class:`DedupMemory`."""
+        self._exchange([("PING",)])
+
+    def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        from redis.exceptions import RedisError
+
+        if not commands:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
+        try:
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError, ValueError) as error:
+            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+        if all(_refused(answer) for answer in answers):
+            raise RedisUnavailable(f"Redis refuses: {type(answers[0]).__name__}") from answers[0]
+        return answers
+
+
+def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
+    """Return a client for ``redis://``, ``rediss://`` or ``unix://``; connects at first use.
+
+    A broken connection is made anew once, a slow answer isn't waited for twice.
+    """
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.exceptions import ConnectionError
+    from redis.retry import Retry
+
+    client: Redis = Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+    )
+    return client
+
+
+def _refused(answer: Any) -> bool:
+    """Tell whether Redis refused a command, other than for what somebody else put at our key."""
+    return isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE")
+
+
+def _milliseconds(window: timedelta) -> int:
+    return int(window.total_seconds() * 1000)
+
+
+def _encode(known: Known) -> str:
+    return f"{known.event_id.hex}:{known.slid_at.timestamp():.3f}"
+
+
+def _decode(answer: Any) -> Known | None:
+    """Return what a key holds; None where it is absent or not ours."""
+    if not isinstance(answer, bytes):
+        return None
+    try:
+        event_id, _, slid_at = answer.decode("ascii").partition(":")
+        return Known(UUID(hex=event_id), datetime.fromtimestamp(float(slid_at), timezone.utc))
+    except (ValueError, OverflowError, OSError):
+        return None

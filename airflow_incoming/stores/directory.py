@@ -1,0 +1,152 @@
+"""What is live, in memory: every endpoint with its configuration and keys, at most a second old.
+
+One number in the database (the revision) grows with every change. A snapshot older than half its
+allowed age is checked against that number in the background, and one that is too old before it is
+used again; only a changed number makes it load everything. So strangers who try unknown endpoints
+cost no query at all, and an idle process asks nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection, Engine
+
+from airflow_incoming.core.errors import EndpointNotFound, Unavailable
+from airflow_incoming.core.messages import Endpoint
+from airflow_incoming.core.records import Integration
+from airflow_incoming.db.engine import reading
+from airflow_incoming.stores import integrations, keys
+from airflow_incoming.stores.keys import Cipher, UsableKey
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which a change is noticed everywhere.
+MAX_AGE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """All live endpoints and usable API keys as of ``read_at`` (monotonic seconds)."""
+
+    revision: int
+    read_at: float
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    unreadable: frozenset[str] = frozenset()
+    keys: Mapping[str, UsableKey] = field(default_factory=dict)
+
+    def endpoint(self, endpoint_id: str) -> Endpoint:
+        """Return a live endpoint.
+
+        Raises EndpointNotFound, or Unavailable where its key's secrets can't be decrypted.
+        """
+        if endpoint_id in self.unreadable:
+            raise Unavailable()
+        found = self.endpoints.get(endpoint_id)
+        if found is None:
+            raise EndpointNotFound()
+        return found
+
+
+class Directory:
+    """Keeps a snapshot no older than ``max_age`` seconds."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        cipher: Cipher,
+        *,
+        max_age: float = MAX_AGE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._cipher = cipher
+        self._max_age = max_age
+        self._monotonic = monotonic
+        self._snapshot: Snapshot | None = None
+        self._refreshing = threading.Lock()
+        self._ahead = threading.Lock()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="incoming-directory")
+
+    def current(self) -> Snapshot | None:
+        """Return the snapshot without waiting, or None where it must be refreshed first."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return None
+        age = self._monotonic() - snapshot.read_at
+        if age > self._max_age:
+            return None
+        if age > self._max_age / 2 and self._ahead.acquire(blocking=False):
+            self._executor.submit(self._refresh_ahead)
+        return snapshot
+
+    def fresh(self) -> Snapshot:
+        """Return a snapshot that isn't too old, asking the database where necessary.
+
+        Raises DatabaseUnavailable.
+        """
+        with self._refreshing:
+            return self.current() or self._refresh()
+
+    def close(self) -> None:
+        """Stop the background thread."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _refresh_ahead(self) -> None:
+        try:
+            with self._refreshing:
+                self._refresh()
+        except Exception as error:  # whoever needs the snapshot meets the error itself
+            log.debug("Could not refresh the endpoints ahead of time: %s", type(error).__name__)
+        finally:
+            self._ahead.release()
+
+    def _refresh(self) -> Snapshot:
+        asked_at = self._monotonic()
+        old = self._snapshot
+        with reading(self._engine) as connection:
+            revision = integrations.read_revision(connection)
+            if old is not None and old.revision == revision:
+                snapshot = replace(old, read_at=asked_at)
+            else:
+                snapshot = load(connection, self._cipher, revision=revision, read_at=asked_at)
+        self._snapshot = snapshot
+        return snapshot
+
+
+def load(connection: Connection, cipher: Cipher, *, revision: int, read_at: float) -> Snapshot:
+    """Read every published integration and usable key."""
+    usable = {key.name: key for key in keys.read_usable(connection, cipher)}
+    live = [found for found in integrations.list_all(connection) if found.published is not None]
+    endpoints = {found.endpoint_id: _endpoint(found, usable) for found in live}
+    unreadable = {
+        endpoint_id
+        for endpoint_id, endpoint in endpoints.items()
+        if (key := usable.get(endpoint.configuration.auth.api_key or "")) and not key.readable
+    }
+    return Snapshot(
+        revision=revision,
+        read_at=read_at,
+        endpoints=endpoints,
+        unreadable=frozenset(unreadable),
+        keys={key.key_id: key for key in usable.values()},
+    )
+
+
+def _endpoint(integration: Integration, usable: Mapping[str, UsableKey]) -> Endpoint:
+    assert integration.published is not None  # only live integrations get here
+    configuration = integration.published.configuration
+    key = usable.get(configuration.auth.api_key) if configuration.auth.api_key else None
+    return Endpoint(
+        endpoint_id=integration.endpoint_id,
+        integration_id=integration.id,
+        name=integration.name,
+        version_id=integration.published.id,
+        configuration=configuration,
+        key=None if key is None else key.verification_key(),
+    )

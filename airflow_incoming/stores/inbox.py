@@ -1,0 +1,169 @@
+"""The inbox: accepted events and the claims that decide which of equal requests is the first.
+
+The primary key of the claims arbitrates between all processes: whoever inserts a hash, or takes
+over an expired one, owns it; everybody else learns the owner, in the same statement that slides the
+window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    bindparam,
+    case,
+    delete,
+    select,
+    update,
+)
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from airflow_incoming.core.messages import Event
+from airflow_incoming.db import tables
+from airflow_incoming.db.engine import transaction
+
+_dedup = tables.dedup
+
+
+class Inbox:
+    """Events and claims in the metadata database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def append(self, events: Sequence[Event], *, now: datetime) -> dict[UUID, UUID]:
+        """Store the events that are the first of their hash, in one transaction.
+
+        Takes events of which no two have the same hash. Returns for each event's id the id of the event
+        that owns its hash: its own where it was stored, the earlier one's for a duplicate. Appending
+        the same events again changes nothing and returns the same. Raises DatabaseUnavailable.
+        """
+        with transaction(self._engine) as connection:
+            owners = claim(connection, events, now=now)
+            first = [event for event in events if owners.get(event.id, event.id) == event.id]
+            if first:
+                insert_events(connection, first)
+        return {event.id: owners.get(event.id, event.id) for event in events}
+
+    def slide(self, windows: Mapping[str, timedelta], *, now: datetime) -> None:
+        """Move the end of the claims of these hashes to ``now`` plus their window."""
+        statement = (
+            update(_dedup)
+            .where(_dedup.c.hash == bindparam("b_hash"), _dedup.c.expires_at < bindparam("b_expires_at"))
+            .values(last_seen_at=bindparam("b_now"), expires_at=bindparam("b_expires_at"))
+        )
+        rows = [
+            {"b_hash": key, "b_now": now, "b_expires_at": now + window}
+            for key, window in sorted(windows.items())
+        ]
+        with transaction(self._engine) as connection:
+            connection.execute(statement, rows)
+
+    def forget(self, hash_: str) -> bool:
+        """Remove a claim, so that the next request of this hash is the first. Tell if it was there."""
+        with transaction(self._engine) as connection:
+            return connection.execute(delete(_dedup).where(_dedup.c.hash == hash_)).rowcount > 0
+
+
+def claim(connection: Connection, events: Sequence[Event], *, now: datetime) -> dict[UUID, UUID]:
+    """Claim the hashes of events; return for each event with a hash the event id that owns it."""
+    # Sorted, so that two transactions never wait for each other's hashes in opposite order.
+    claims = sorted(
+        ((event.claim.hash, event) for event in events if event.claim is not None), key=lambda c: c[0]
+    )
+    if not claims:
+        return {}
+    rows = [
+        {
+            "hash": hash_,
+            "integration_id": event.integration_id,
+            "event_id": event.id,
+            "first_seen_at": now,
+            "last_seen_at": now,
+            "expires_at": now + event.claim.window,
+        }
+        for hash_, event in claims
+        if event.claim is not None
+    ]
+    owner_of = _claim_mysql if connection.dialect.name == "mysql" else _claim_returning
+    owners = owner_of(connection, rows)
+    return {event.id: owners[hash_] for hash_, event in claims}
+
+
+def insert_events(connection: Connection, events: Sequence[Event]) -> None:
+    """Store events, due at once; those that are stored already stay as they are."""
+    table = tables.event
+    statement: Any
+    if connection.dialect.name == "mysql":
+        statement = mysql.insert(table).on_duplicate_key_update(id=table.c.id)
+    else:
+        statement = _dialect(connection).insert(table).on_conflict_do_nothing(index_elements=[table.c.id])
+    connection.execute(statement, [_row(event) for event in events])
+
+
+def _claim_returning(connection: Connection, rows: list[dict[str, Any]]) -> dict[str, UUID]:
+    statement = _dialect(connection).insert(_dedup)
+    upsert = statement.on_conflict_do_update(
+        index_elements=[_dedup.c.hash], set_=dict(_takeover(statement.excluded))
+    ).returning(_dedup.c.hash, _dedup.c.event_id)
+    return {row.hash: row.event_id for row in connection.execute(upsert, rows)}
+
+
+def _claim_mysql(connection: Connection, rows: list[dict[str, Any]]) -> dict[str, UUID]:
+    statement = mysql.insert(_dedup)
+    connection.execute(statement.on_duplicate_key_update(_takeover(statement.inserted)), rows)
+    # A locking read sees the newest rows, where a plain one would see those at the start.
+    owners = (
+        select(_dedup.c.hash, _dedup.c.event_id)
+        .where(_dedup.c.hash.in_([row["hash"] for row in rows]))
+        .with_for_update()
+    )
+    return {row.hash: row.event_id for row in connection.execute(owners)}
+
+
+def _dialect(connection: Connection) -> Any:
+    """Return the module whose ``insert`` knows ON CONFLICT in this database."""
+    return postgresql if connection.dialect.name == "postgresql" else sqlite
+
+
+def _takeover(new: Any) -> list[tuple[str, ColumnElement[Any]]]:
+    """Return what happens to a claim that is there: taken over when expired, else kept and slid.
+
+    The order matters on MySQL, where a later assignment sees what an earlier one wrote.
+    """
+    expired = _dedup.c.expires_at <= new.last_seen_at
+    return [
+        ("event_id", case((expired, new.event_id), else_=_dedup.c.event_id)),
+        ("first_seen_at", case((expired, new.first_seen_at), else_=_dedup.c.first_seen_at)),
+        ("last_seen_at", _later(_dedup.c.last_seen_at, new.last_seen_at)),
+        ("expires_at", _later(_dedup.c.expires_at, new.expires_at)),
+    ]
+
+
+def _later(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((new > old, new), else_=old)
+
+
+def _row(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "integration_id": event.integration_id,
+        "integration": event.integration,
+        "version_id": event.version_id,
+        "state": "accepted",
+        "received_at": event.received_at,
+        "due_at": event.received_at,
+        "attempts": 0,
+        "dedup_hash": None if event.claim is None else event.claim.hash,
+        "body": event.body,
+        "headers": dict(event.headers),
+        "query": event.query,
+        "remote": event.remote,
+        "replay_of": event.replay_of,
+    }

@@ -1,0 +1,208 @@
+"""Integrations and their versions in the metadata database.
+
+Every verb takes the caller's open transaction, so that a file of integrations is applied whole or
+not at all. Whoever changes something a receiver must notice calls :func:`bump` in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+
+from airflow_incoming.core.integration import (
+    Configuration,
+    configuration_to_dict,
+    parse_configuration,
+)
+from airflow_incoming.core.records import Integration, Version
+from airflow_incoming.db import tables
+
+
+def bump(connection: Connection) -> None:
+    """Make every process notice, within a second, what this transaction changes."""
+    table = tables.revision
+    changed = connection.execute(update(table).values(value=table.c.value + 1))
+    if changed.rowcount == 0:
+        connection.execute(insert(table).values(id=1, value=1))
+
+
+def read_revision(connection: Connection) -> int:
+    """Return the number that grows with each change; 0 before the first."""
+    return connection.scalar(select(tables.revision.c.value)) or 0
+
+
+def find(connection: Connection, name: str, *, lock: bool = False) -> Integration | None:
+    """Return the integration of this name; with ``lock`` nobody else changes it meanwhile."""
+    query = _query().where(tables.integration.c.name == name)
+    if lock and connection.dialect.name != "sqlite":
+        query = query.with_for_update(of=tables.integration)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _integration(row)
+
+
+def list_all(connection: Connection, names: Iterable[str] | None = None) -> list[Integration]:
+    """Return all integrations, or those of the given names, by name."""
+    query = _query().order_by(tables.integration.c.name)
+    if names is not None:
+        query = query.where(tables.integration.c.name.in_(list(names)))
+    return [_integration(row) for row in connection.execute(query)]
+
+
+def create(
+    connection: Connection, name: str, configuration: Configuration, *, now: datetime, by: str
+) -> Integration:
+    """Create a draft with a new endpoint id (base32 of 128 random bits)."""
+    integration_id = uuid4()
+    version = _insert_version(connection, integration_id, 1, configuration, now=now, by=by)
+    endpoint_id = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+    connection.execute(
+        insert(tables.integration).values(
+            id=integration_id,
+            name=name,
+            endpoint_id=endpoint_id,
+            suspended=False,
+            current_version_id=version.id,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    return Integration(
+        id=integration_id,
+        name=name,
+        endpoint_id=endpoint_id,
+        suspended=False,
+        current=version,
+        published=None,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def save_version(
+    connection: Connection, integration: Integration, configuration: Configuration, *, now: datetime, by: str
+) -> Version:
+    """Add a version and make it the newest; what is published stays published."""
+    table = tables.version
+    last = connection.scalar(
+        select(func.max(table.c.number)).where(table.c.integration_id == integration.id)
+    )
+    version = _insert_version(
+        connection, integration.id, (last or 0) + 1, configuration, now=now, by=by
+    )
+    _update(connection, integration.id, now, current_version_id=version.id)
+    return version
+
+
+def set_published(
+    connection: Connection, integration_id: UUID, version_id: UUID | None, *, suspended: bool, now: datetime
+) -> None:
+    """Make a version live (None: no version is)."""
+    _update(connection, integration_id, now, published_version_id=version_id, suspended=suspended)
+
+
+def remove(connection: Connection, integration_id: UUID) -> None:
+    """Remove an integration. Its versions stay: accepted events still run under them."""
+    connection.execute(delete(tables.integration).where(tables.integration.c.id == integration_id))
+
+
+def read_configurations(connection: Connection, version_ids: Iterable[UUID]) -> dict[UUID, Configuration]:
+    """Return the configurations of versions; unknown ids are left out."""
+    table = tables.version
+    rows = connection.execute(
+        select(table.c.id, table.c.configuration).where(table.c.id.in_(list(version_ids)))
+    )
+    return {row.id: parse_configuration(row.configuration) for row in rows}
+
+
+def key_users(connection: Connection, key_name: str) -> list[str]:
+    """Return the names of integrations whose newest or published version names an API key."""
+    return [
+        integration.name
+        for integration in list_all(connection)
+        if any(
+            version is not None and version.configuration.auth.api_key == key_name
+            for version in (integration.current, integration.published)
+        )
+    ]
+
+
+def _update(connection: Connection, integration_id: UUID, now: datetime, **values: Any) -> None:
+    table = tables.integration
+    connection.execute(
+        update(table).where(table.c.id == integration_id).values(updated_at=now, **values)
+    )
+
+
+def _insert_version(
+    connection: Connection,
+    integration_id: UUID,
+    number: int,
+    configuration: Configuration,
+    *,
+    now: datetime,
+    by: str,
+) -> Version:
+    version = Version(
+        id=uuid4(), number=number, configuration=configuration, created_at=now, created_by=by
+    )
+    connection.execute(
+        insert(tables.version).values(
+            id=version.id,
+            integration_id=integration_id,
+            number=number,
+            configuration=configuration_to_dict(configuration),
+            created_at=now,
+            created_by=by,
+        )
+    )
+    return version
+
+
+def _query() -> Select[Any]:
+    current = tables.version.alias("current_version")
+    published = tables.version.alias("published_version")
+    columns = [
+        column.label(f"{prefix}_{column.name}")
+        for prefix, alias in (("current", current), ("published", published))
+        for column in alias.c
+    ]
+    table = tables.integration
+    return (
+        select(table, *columns)
+        .join(current, current.c.id == table.c.current_version_id)
+        .outerjoin(published, published.c.id == table.c.published_version_id)
+    )
+
+
+def _integration(row: Row[Any]) -> Integration:
+    fields = row._mapping
+    current = _version(fields, "current")
+    assert current is not None  # an inner join
+    return Integration(
+        id=row.id,
+        name=row.name,
+        endpoint_id=row.endpoint_id,
+        suspended=row.suspended,
+        current=current,
+        published=_version(fields, "published"),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _version(fields: Any, prefix: str) -> Version | None:
+    if fields[f"{prefix}_id"] is None:
+        return None
+    return Version(
+        id=fields[f"{prefix}_id"],
+        number=fields[f"{prefix}_number"],
+        configuration=parse_configuration(fields[f"{prefix}_configuration"]),
+        created_at=fields[f"{prefix}_created_at"],
+        created_by=fields[f"{prefix}_created_by"],
+    )

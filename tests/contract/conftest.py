@@ -1,0 +1,47 @@
+"""The stores against every backend: SQLite and PostgreSQL, memory and Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_incoming.db.engine import make_engine
+from airflow_incoming.db.tables import metadata
+from airflow_incoming.stores.dedup import InMemoryDedup, RedisDedup, connect
+from sqlalchemy import Engine
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/incoming.db"
+        return
+    server = request.getfixturevalue("postgres_server")
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine of ours for a database that has our tables."""
+    engine = make_engine(database_url, pool_size=20)
+    metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def dedup_memory(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The fast memory of hashes, and its twin."""
+    if request.param == "memory":
+        yield InMemoryDedup()
+        return
+    server = request.getfixturevalue("redis_server")
+    server.flush()
+    client = connect(server.url)
+    yield RedisDedup(client, prefix="test")
+    client.close()

@@ -1,0 +1,90 @@
+"""The fast memory of hashes: Redis and its twin behave alike."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+from airflow_incoming.core.errors import RedisUnavailable
+from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, RedisDedup, connect
+
+KNOWN = Known(
+    UUID("01890000-0000-7000-8000-000000000001"), datetime(2026, 3, 1, 12, 0, 0, 125000, tzinfo=timezone.utc)
+)
+WEEK = timedelta(days=7)
+
+
+def test_remembered_is_known(dedup_memory: DedupMemory) -> None:
+    """Only what was remembered is known, and it comes back unchanged."""
+    dedup_memory.remember([Memory("aa", KNOWN, WEEK)])
+    assert dedup_memory.look({"aa": WEEK, "bb": WEEK}) == {"aa": KNOWN}
+
+
+def test_nothing_asked_nothing_known(dedup_memory: DedupMemory) -> None:
+    """Empty questions have empty answers."""
+    dedup_memory.remember([])
+    assert dedup_memory.look({}) == {}
+
+
+def test_forgotten_is_unknown(dedup_memory: DedupMemory) -> None:
+    """Forgetting twice is fine."""
+    dedup_memory.remember([Memory("cc", KNOWN, WEEK)])
+    dedup_memory.forget("cc")
+    dedup_memory.forget("cc")
+    assert dedup_memory.look({"cc": WEEK}) == {}
+
+
+def test_looking_slides_the_window(dedup_memory: DedupMemory) -> None:
+    """A hash that is asked for in time lives on; one that isn't, expires."""
+    short = timedelta(milliseconds=600)
+    dedup_memory.remember([Memory("dd", KNOWN, short), Memory("ee", KNOWN, short)])
+    for _ in range(3):
+        time.sleep(0.3)
+        assert "dd" in dedup_memory.look({"dd": short})
+    assert dedup_memory.look({"ee": short}) == {}
+
+
+def test_remembering_again_replaces(dedup_memory: DedupMemory) -> None:
+    """The newest memory of a hash counts."""
+    newer = Known(UUID("01890000-0000-7000-8000-000000000002"), KNOWN.slid_at)
+    dedup_memory.remember([Memory("ff", KNOWN, WEEK)])
+    dedup_memory.remember([Memory("ff", newer, WEEK)])
+    assert dedup_memory.look({"ff": WEEK}) == {"ff": newer}
+
+
+@pytest.mark.parametrize("garbage", [("SET", "test:dedup:gg", "garbage"), ("LPUSH", "test:dedup:gg", "x")])
+def test_garbage_at_our_keys_is_unknown(redis_server, garbage) -> None:  # type: ignore[no-untyped-def]
+    """What isn't ours says nothing; the database decides."""
+    redis_server.flush()
+    client = connect(redis_server.url)
+    client.execute_command(*garbage)
+    assert RedisDedup(client, prefix="test").look({"gg": WEEK}) == {}
+    client.close()
+
+
+def test_redis_out_of_reach() -> None:
+    """Refused connections are an outage at once."""
+    client = connect("redis://127.0.0.1:1/0")
+    started = time.monotonic()
+    with pytest.raises(RedisUnavailable):
+        RedisDedup(client, prefix="test").look({"aa": WEEK})
+    assert time.monotonic() - started < 1
+    client.close()
+
+
+def test_silent_redis_costs_a_quarter_of_a_second(redis_server) -> None:  # type: ignore[no-untyped-def]
+    """A server that accepts and says nothing is waited for 0.25 s, not longer."""
+    client = connect(redis_server.url)
+    memory = RedisDedup(client, prefix="test")
+    memory.ping()
+    redis_server.hang()
+    try:
+        started = time.monotonic()
+        with pytest.raises(RedisUnavailable):
+            memory.look({"aa": WEEK})
+        assert 0.2 < time.monotonic() - started < 1.5
+    finally:
+        redis_server.go_on()
+    client.close()

@@ -1,0 +1,137 @@
+"""The inbox: of equal requests exactly one is stored, on every database."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from airflow_incoming.core.errors import DatabaseUnavailable
+from airflow_incoming.db import tables
+from airflow_incoming.db.engine import make_engine
+from airflow_incoming.stores.inbox import Inbox
+from sqlalchemy import Engine, func, select
+
+from tests.contract.samples import NOW, WEEK, make_event, random_hash
+
+
+def count(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(tables.event)) or 0
+
+
+def test_first_of_a_hash_is_stored_and_the_next_learns_its_id(engine: Engine) -> None:
+    """A duplicate is told which event came first, and nothing is stored for it."""
+    inbox = Inbox(engine)
+    first, second = make_event("a" * 64), make_event("a" * 64)
+    assert inbox.append([first], now=NOW) == {first.id: first.id}
+    assert inbox.append([second], now=NOW) == {second.id: first.id}
+    assert count(engine) == 1
+
+
+def test_events_without_a_claim_are_all_stored(engine: Engine) -> None:
+    """Without deduplication equal bodies are different events."""
+    inbox = Inbox(engine)
+    events = [make_event() for _ in range(5)]
+    assert inbox.append(events, now=NOW) == {event.id: event.id for event in events}
+    assert count(engine) == 5
+
+
+def test_batch_of_new_and_known_hashes(engine: Engine) -> None:
+    """Each event of a batch is decided for itself."""
+    inbox = Inbox(engine)
+    old = make_event("b" * 64)
+    inbox.append([old], now=NOW)
+    batch = [make_event("c" * 64), make_event("b" * 64), make_event(None), make_event("d" * 64)]
+    owners = inbox.append(batch, now=NOW)
+    assert [owners[event.id] == event.id for event in batch] == [True, False, True, True]
+    assert owners[batch[1].id] == old.id
+    assert count(engine) == 4
+
+
+@pytest.mark.parametrize(
+    ("later", "stored"),
+    [(timedelta(days=6, hours=23), False), (timedelta(days=7) - timedelta(seconds=1), False), (WEEK, True)],
+)
+def test_window_ends_seven_days_after_the_last_sending(
+    engine: Engine, later: timedelta, stored: bool
+) -> None:
+    """A hash is free again when the whole window has passed, not a second earlier."""
+    inbox = Inbox(engine)
+    inbox.append([make_event("e" * 64)], now=NOW)
+    again = make_event("e" * 64)
+    assert (inbox.append([again], now=NOW + later)[again.id] == again.id) is stored
+
+
+def test_a_duplicate_slides_the_window(engine: Engine) -> None:
+    """Sent on day 0, 5 and 10: all one event; on day 17 a new one."""
+    inbox = Inbox(engine)
+    events = [make_event("f" * 64) for _ in range(4)]
+    owners = [
+        inbox.append([event], now=NOW + timedelta(days=day))[event.id]
+        for event, day in zip(events, (0, 5, 10, 17), strict=True)
+    ]
+    assert owners == [events[0].id, events[0].id, events[0].id, events[3].id]
+
+
+def test_appending_again_changes_nothing(engine: Engine) -> None:
+    """After a COMMIT that broke off, the same batch may be appended once more."""
+    inbox = Inbox(engine)
+    batch = [make_event("1" * 64), make_event(None)]
+    assert inbox.append(batch, now=NOW) == inbox.append(batch, now=NOW)
+    assert count(engine) == 2
+
+
+def test_slide_moves_a_claim_forward_but_never_back(engine: Engine) -> None:
+    """What Redis kept alive, the database learns later."""
+    inbox = Inbox(engine)
+    first = make_event("2" * 64)
+    inbox.append([first], now=NOW)
+    inbox.slide({"2" * 64: WEEK}, now=NOW + timedelta(days=3))
+    inbox.slide({"2" * 64: WEEK}, now=NOW + timedelta(days=1))
+    late = make_event("2" * 64)
+    assert inbox.append([late], now=NOW + timedelta(days=9))[late.id] == first.id
+
+
+def test_forget(engine: Engine) -> None:
+    """A forgotten hash is new again."""
+    inbox = Inbox(engine)
+    inbox.append([make_event("3" * 64)], now=NOW)
+    assert inbox.forget("3" * 64) is True
+    assert inbox.forget("3" * 64) is False
+    again = make_event("3" * 64)
+    assert inbox.append([again], now=NOW)[again.id] == again.id
+
+
+def test_race_of_many_is_decided_once(engine: Engine) -> None:
+    """Twenty threads append batches with the same hashes in different order: one owner each."""
+    inbox = Inbox(engine)
+    hashes = [random_hash() for _ in range(10)]
+
+    def append(number: int) -> dict[str, object]:
+        order = hashes[number % 10 :] + hashes[: number % 10]
+        events = [make_event(hash_) for hash_ in order]
+        owners = inbox.append(events, now=NOW)
+        return {event.claim.hash: owners[event.id] for event in events if event.claim}
+
+    with ThreadPoolExecutor(20) as pool:
+        results = list(pool.map(append, range(20)))
+    assert all(result == results[0] for result in results)
+    assert count(engine) == 10
+
+
+def test_body_headers_and_large_text_come_back_exactly(engine: Engine) -> None:
+    """What was sent is stored byte for byte, beyond any short TEXT."""
+    body = '{"name": "Zoë 🚀", "n": 123456789012345678901234567890, "s": "' + "x" * 200_000 + '"}'
+    event = make_event(body=body)
+    Inbox(engine).append([event], now=NOW)
+    with engine.connect() as connection:
+        row = connection.execute(select(tables.event)).one()
+    assert (row.body, row.headers, row.received_at, row.id) == (body, dict(event.headers), NOW, event.id)
+
+
+def test_database_out_of_reach_is_unavailable() -> None:
+    """A dead database is our fault, in our words."""
+    engine = make_engine("postgresql+psycopg2://nobody@127.0.0.1:1/none")
+    with pytest.raises(DatabaseUnavailable):
+        Inbox(engine).append([make_event()], now=NOW)
