@@ -18,6 +18,7 @@ from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.tokens import TokenPolicy
 from airflow_incoming.core.units import parse_rate
 from airflow_incoming.db.engine import make_engine
+from airflow_incoming.services.diagnose import Diagnosis
 from airflow_incoming.services.dispatch import Dispatcher, DispatchLoop
 from airflow_incoming.services.health import Health
 from airflow_incoming.services.housekeeping import Housekeeping
@@ -108,6 +109,12 @@ def key_manager() -> KeyManager:
 def event_desk() -> EventDesk:
     """Return what looks at and replays events."""
     return EventDesk(engine(), memory(), clock=utcnow)
+
+
+def diagnosis() -> Diagnosis:
+    """Return what looks for mistakes in this installation."""
+    redis = connect(settings().redis_url, timeout=2) if settings().redis_url else None
+    return Diagnosis(engine(), FernetCipher(), redis, clock=utcnow)
 
 
 def dispatcher() -> tuple[Dispatcher, DispatchLoop]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -26,7 +26,7 @@ class Request:
 class LiveSecret:
     """A signing secret of an API key, usable until ``expires_at`` (None: no end of its own)."""
 
-    secret: bytes
+    secret: bytes = field(repr=False)
     expires_at: datetime | None = None
 
 

@@ -10,7 +10,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,9 +37,9 @@ class ApiKeyMaterial:
     """A new secret of an API key. ``api_key`` is shown once; of it only the hash is stored."""
 
     key_id: str
-    api_key: str
-    api_key_hash: str
-    signing_secret: bytes
+    api_key: str = field(repr=False)
+    api_key_hash: str = field(repr=False)
+    signing_secret: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,6 +35,7 @@ class DagState:
 
     dag_id: str
     stale: bool
+    paused: bool
     import_errors: bool
     allowed_run_types: tuple[str, ...] | None
     version_id: UUID | None
@@ -88,6 +89,7 @@ def dag_states(session: Session, dag_ids: Collection[str]) -> dict[str, DagState
             select(
                 DagModel.dag_id,
                 DagModel.is_stale,
+                DagModel.is_paused,
                 DagModel.has_import_errors,
                 DagModel.allowed_run_types,
                 SerializedDagModel.dag_version_id,
@@ -102,10 +104,11 @@ def dag_states(session: Session, dag_ids: Collection[str]) -> dict[str, DagState
             .outerjoin(SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id)
             .where(DagModel.dag_id.in_(chunk))
         )
-        for dag_id, stale, import_errors, run_types, version_id, dag_hash in rows:
+        for dag_id, stale, paused, import_errors, run_types, version_id, dag_hash in rows:
             states[dag_id] = DagState(
                 dag_id=dag_id,
                 stale=bool(stale),
+                paused=bool(paused),
                 import_errors=bool(import_errors),
                 allowed_run_types=None if run_types is None else tuple(map(str, run_types)),
                 version_id=version_id,

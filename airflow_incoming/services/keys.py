@@ -6,7 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
@@ -43,14 +43,14 @@ class NewApiKey:
 
     name: str
     key_id: str
-    api_key: str
+    api_key: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IssuedToken:
     """A JWT and the seconds it is valid for."""
 
-    token: str
+    token: str = field(repr=False)
     expires_in: int
 
 

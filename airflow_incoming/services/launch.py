@@ -25,7 +25,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, ClassVar
+from typing import Any
 
 from airflow.exceptions import ParamValidationError
 from airflow.models.dagrun import DagRun
@@ -36,7 +36,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from airflow_incoming.core.errors import DispatchFailed, IncomingError
+from airflow_incoming.core.errors import AlreadyLaunched, DispatchFailed, TransactionLost
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.services.asset_catalog import active_assets
@@ -46,30 +46,6 @@ log = logging.getLogger(__name__)
 
 #: The longest explanation that is kept of a refused param: validators quote the value.
 MAX_REFUSAL = 400
-
-
-class AlreadyLaunched(IncomingError):
-    """Another dispatcher made the DAG runs of this event at the same moment.
-
-    Its transaction is committed, so every target of the event has been served: ``started`` says what
-    there is. Roll the savepoint back and mark the event as dispatched.
-    """
-
-    code: ClassVar[str] = "already_launched"
-
-    def __init__(self, detail: str, *, started: tuple[Started, ...]) -> None:
-        super().__init__(detail)
-        self.started = started
-
-
-class TransactionLost(IncomingError):
-    """Airflow rolled back the whole transaction; nothing of the batch is stored.
-
-    ``create_dagrun`` answers an IntegrityError on its task instances with ``session.rollback()``
-    and no exception: without this error the batch would be lost in silence.
-    """
-
-    code: ClassVar[str] = "transaction_lost"
 
 
 def run_id_of(event: Event) -> str:

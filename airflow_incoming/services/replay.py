@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -13,6 +13,7 @@ import uuid6
 from sqlalchemy import Engine
 
 from airflow_incoming.core.errors import NotFound
+from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db.engine import reading, transaction
@@ -58,6 +59,11 @@ class EventDesk:
             raise NotFound("event", str(event_id))
         return found
 
+    def configuration_of(self, record: EventRecord) -> Configuration | None:
+        """Return the configuration that an event was accepted under; None where it is gone."""
+        with reading(self._engine) as connection:
+            return integrations.read_configurations(connection, [record.version_id]).get(record.version_id)
+
     def replay(self, event_ids: Sequence[UUID], *, by: str) -> Replays:
         """Send events once more; deduplication doesn't apply. Raises NotFound, replaying none.
 
@@ -97,17 +103,28 @@ class EventDesk:
         return known
 
 
-def _copy(record: EventRecord, version_id: UUID | None, now: datetime) -> Event:
+def event_of(record: EventRecord) -> Event:
+    """Return the event of a whole record."""
     return Event(
-        id=uuid6.uuid7(),
+        id=record.id,
         integration_id=record.integration_id,
         integration=record.integration,
-        version_id=version_id or record.version_id,
-        received_at=now,
+        version_id=record.version_id,
+        received_at=record.received_at,
         body=record.body or "",
         headers=record.headers or {},
         query=record.query,
         remote=record.remote,
+        replay_of=record.replay_of,
+    )
+
+
+def _copy(record: EventRecord, version_id: UUID | None, now: datetime) -> Event:
+    return replace(
+        event_of(record),
+        id=uuid6.uuid7(),
+        version_id=version_id or record.version_id,
+        received_at=now,
         replay_of=record.id,
     )
 

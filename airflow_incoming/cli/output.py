@@ -1,0 +1,150 @@
+"""How commands end: the result alone on standard output, a sentence on standard error, an exit code."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn, TextIO
+
+import yaml
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from airflow_incoming.core.errors import DatabaseUnavailable, IncomingError
+
+REFUSED = 1
+NO_DATABASE = 3
+
+#: What a command returns: rows, or one mapping.
+Result = Any
+Handler = Callable[[Namespace], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A result that is printed, and a command that ends with ``code`` all the same."""
+
+    result: Result
+    code: int
+
+
+def command(handler: Handler) -> Callable[[Namespace], None]:
+    """Make a handler a command: print what it returns in the format of ``args.output``."""
+
+    @functools.wraps(handler)
+    def run(args: Namespace) -> None:
+        with _results_alone() as stream:
+            try:
+                result = handler(args)
+                code = 0
+                if isinstance(result, Failure):
+                    result, code = result.result, result.code
+                if result is not None:
+                    stream.write(render(result, args.output))
+                if code:
+                    raise SystemExit(code)
+            except (DatabaseUnavailable, OperationalError, ProgrammingError) as error:
+                fail(_explain(error), NO_DATABASE)
+            except (IncomingError, ValueError) as error:
+                fail(str(error), REFUSED)
+
+    return run
+
+
+def render(result: Result, output: str) -> str:
+    """Return a result as text that ends with a newline."""
+    if output == "json":
+        return json.dumps(result, default=_plain, indent=2, ensure_ascii=False) + "\n"
+    if output == "yaml":
+        plain = json.loads(json.dumps(result, default=_plain))
+        return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    return _table(result)
+
+
+def note(sentence: str) -> None:
+    """Say something that isn't the result."""
+    print(sentence, file=sys.stderr)
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """End the command with a sentence."""
+    note(f"error: {sentence}")
+    raise SystemExit(code)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal; refuse where nobody can answer. Ends the command unless the answer is yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} Nobody can be asked here; add --yes.", REFUSED)
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        fail("Nothing was changed.", REFUSED)
+
+
+@contextmanager
+def _results_alone() -> Iterator[TextIO]:
+    """Yield the real standard output; whatever else writes there, logs among it, goes to standard error."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with open(real, "w", encoding="utf-8", closefd=False) as stream:
+            yield stream
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
+
+
+def _explain(error: Exception) -> str:
+    cause = error.__cause__ if isinstance(error, DatabaseUnavailable) else error
+    text = str(getattr(cause, "orig", None) or cause or error).strip().splitlines()[0]
+    if "no such table" in text or "does not exist" in text or "doesn't exist" in text:
+        return f"The tables of airflow-incoming are missing ({text}). Run: airflow db migrate"
+    return f"The metadata database is unavailable: {text}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def _table(result: Result) -> str:
+    rows: Sequence[dict[str, Any]]
+    if isinstance(result, dict):
+        rows = [{"field": name, "value": value} for name, value in result.items()]
+    else:
+        rows = result
+    if not rows:
+        return "Nothing found.\n"
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    names = list(rows[0])
+    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
+    lines = [names, ["-" * width for width in widths], *cells]
+    return "".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() + "\n"
+        for line in lines
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    if isinstance(value, dict):
+        return json.dumps(value, default=_plain, ensure_ascii=False)
+    return " ".join(str(value).split())

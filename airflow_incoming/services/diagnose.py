@@ -1,0 +1,251 @@
+"""What is wrong with this installation, in plain words and with what to do about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.orm import Session
+
+from airflow_incoming.core.errors import IncomingError
+from airflow_incoming.core.records import Integration
+from airflow_incoming.db.engine import reading
+from airflow_incoming.services.health import ALIVE
+from airflow_incoming.stores import dispatchers, events, integrations, keys
+from airflow_incoming.stores.keys import Cipher
+
+log = logging.getLogger(__name__)
+
+Level = Literal["ok", "warning", "error"]
+#: An event that waits longer than this tells that dispatching doesn't keep up.
+LATE = timedelta(minutes=5)
+REDIS_NEEDED = (6, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    level: Level
+    detail: str
+
+
+class Diagnosis:
+    """Looks at everything; one look that fails is an error itself and hides no other."""
+
+    def __init__(
+        self, engine: Engine, cipher: Cipher, redis: Any | None, *, clock: Callable[[], datetime]
+    ) -> None:
+        self._engine = engine
+        self._cipher = cipher
+        self._redis = redis
+        self._clock = clock
+
+    def findings(self) -> list[Finding]:
+        """Return what was found, in the order in which to repair it."""
+        looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+            ("tables", self._tables),
+            ("database durability", self._durability),
+            ("fernet key", self._fernet),
+            ("redis", self._redis_server),
+            ("dispatcher", self._dispatcher),
+            ("events", self._events),
+            ("integrations", self._integrations),
+            ("targets", self._targets),
+        ]
+        return [finding for name, look in looks for finding in _looked(name, look)]
+
+    def _tables(self) -> Iterator[Finding]:
+        from airflow_incoming.db.manager import IncomingDBManager
+
+        with Session(self._engine) as session:
+            manager = IncomingDBManager(session)
+            migrated, current = manager.check_migration(), manager.get_current_revision()
+        if migrated:
+            yield Finding("tables", "ok", f"At revision {current}.")
+        else:
+            found = f"at revision {current}" if current else "missing"
+            yield Finding("tables", "error", f"The tables are {found}. Run: airflow db migrate")
+
+    def _durability(self) -> Iterator[Finding]:
+        name = "database durability"
+        backend = self._engine.dialect.name
+        if backend == "sqlite":
+            yield Finding(
+                name, "warning", "SQLite is for trying out: one writer at a time. Use PostgreSQL or MySQL."
+            )
+            return
+        wanted = {
+            "postgresql": ("SHOW fsync", "on", "SHOW synchronous_commit", "on"),
+            "mysql": ("SELECT @@innodb_flush_log_at_trx_commit", "1", "SELECT @@sync_binlog", "1"),
+        }[backend]
+        with reading(self._engine) as connection:
+            for query, good in zip(wanted[::2], wanted[1::2], strict=True):
+                yield _durable(connection, name, query, good)
+
+    def _fernet(self) -> Iterator[Finding]:
+        name = "fernet key"
+        try:
+            self._cipher.encrypt(b"check")
+        except IncomingError:
+            yield Finding(name, "warning", "[core] fernet_key is empty; API keys can't be made. Set it.")
+            return
+        with reading(self._engine) as connection:
+            unreadable = [key.name for key in keys.read_usable(connection, self._cipher) if not key.readable]
+        if unreadable:
+            yield Finding(
+                name,
+                "error",
+                f"The secrets of {', '.join(unreadable)} were encrypted with another key; their integrations "
+                "answer 503. Put the old key behind the new one in [core] fernet_key, or rotate these keys.",
+            )
+        else:
+            yield Finding(name, "ok", "Secrets are encrypted and can be read.")
+
+    def _redis_server(self) -> Iterator[Finding]:
+        if self._redis is None:
+            yield Finding(
+                "redis",
+                "warning",
+                "[incoming] redis_url is empty: deduplication works, with one database statement per request.",
+            )
+            return
+        info = self._redis.info()
+        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+        if version < REDIS_NEEDED:
+            yield Finding("redis", "error", f"Redis {info['redis_version']} is too old; 6.2 is needed.")
+        else:
+            yield Finding("redis", "ok", f"Version {info['redis_version']} answers.")
+        if info.get("maxmemory", 0) and info.get("maxmemory_policy") != "noeviction":
+            yield Finding(
+                "redis",
+                "warning",
+                f"maxmemory-policy is {info.get('maxmemory_policy')}: hashes may be evicted, and a "
+                "deduplication window may end up to an hour early. Use noeviction.",
+            )
+        if not info.get("aof_enabled") and not self._redis.config_get("save").get("save"):
+            yield Finding(
+                "redis",
+                "warning",
+                "Nothing is persisted (no AOF, no RDB): after a restart the database decides, slower, and a "
+                "window may end up to an hour early. Set appendonly yes.",
+            )
+
+    def _dispatcher(self) -> Iterator[Finding]:
+        now = self._clock()
+        with reading(self._engine) as connection:
+            alive = [beat for beat in dispatchers.read_all(connection) if now - beat.beat_at <= ALIVE]
+        if alive:
+            where = ", ".join(f"{beat.host} ({beat.pid})" for beat in alive)
+            yield Finding("dispatcher", "ok", f"Running: {where}.")
+        else:
+            yield Finding(
+                "dispatcher",
+                "error",
+                "No dispatcher runs, so no event starts a DAG. Start an api-server with [incoming] dispatcher "
+                "= True, or: airflow incoming dispatch",
+            )
+
+    def _events(self) -> Iterator[Finding]:
+        with reading(self._engine) as connection:
+            backlog = events.backlog(connection)
+        if backlog.oldest is not None and self._clock() - backlog.oldest > LATE:
+            yield Finding(
+                "events", "error", f"{backlog.waiting} events wait, the oldest since {backlog.oldest:%F %T} UTC."
+            )
+        if backlog.dead or backlog.failed:
+            yield Finding(
+                "events",
+                "warning",
+                f"{backlog.failed} failed and {backlog.dead} dead events. See: airflow incoming events list "
+                "--state failed --state dead",
+            )
+        elif backlog.oldest is None:
+            yield Finding("events", "ok", "Nothing waits.")
+
+    def _integrations(self) -> Iterator[Finding]:
+        with reading(self._engine) as connection:
+            live = _live(connection)
+            usable = {key.name for key in keys.list_all(connection) if key.state(self._clock()) == "active"}
+        if not live:
+            yield Finding("integrations", "ok", "None is published.")
+        for found in live:
+            assert found.published is not None
+            configuration = found.published.configuration
+            key = configuration.auth.api_key
+            if key is not None and key not in usable:
+                yield Finding(
+                    "integrations",
+                    "error",
+                    f"{found.name}: API key {key} is revoked, expired or gone; every request is answered 401.",
+                )
+            if not configuration.dags and not configuration.assets:
+                yield Finding("integrations", "warning", f"{found.name}: is published and starts nothing.")
+            if configuration.auth.type == "none":
+                yield Finding(
+                    "integrations", "ok", f"{found.name}: anybody who knows the URL can start its DAGs."
+                )
+
+    def _targets(self) -> Iterator[Finding]:
+        from airflow_incoming.services.asset_catalog import active_assets
+        from airflow_incoming.services.dag_catalog import dag_states
+
+        with Session(self._engine) as session:
+            live = _live(session.connection())
+            dag_ids = {dag for found in live for dag in _published(found).dags}
+            asset_uris = {asset for found in live for asset in _published(found).assets}
+            states = dag_states(session, dag_ids)
+            assets = active_assets(session, asset_uris)
+        for found in live:
+            for dag_id in _published(found).dags:
+                state = states.get(dag_id)
+                if state is None or state.stale:
+                    problem = "doesn't exist; events wait for it"
+                elif state.import_errors:
+                    problem = "has import errors; events wait until it is repaired"
+                elif state.paused:
+                    problem = "is paused; its runs start when it is unpaused"
+                else:
+                    continue
+                yield Finding("targets", "warning", f"{found.name}: DAG {dag_id} {problem}.")
+            for uri in _published(found).assets:
+                if uri not in assets:
+                    yield Finding(
+                        "targets", "warning", f"{found.name}: no DAG names asset {uri}; events wait for one."
+                    )
+
+
+def _looked(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    try:
+        return list(look())
+    except Exception as error:
+        log.debug("Check %s failed", name, exc_info=True)
+        reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        return [Finding(name, "error", f"Could not be looked at: {reason[0]}")]
+
+
+def _durable(connection: Connection, name: str, query: str, good: str) -> Finding:
+    value = str(connection.scalar(text(query)))
+    setting = query.split()[-1].lstrip("@")
+    if value == good or (setting == "synchronous_commit" and value.startswith("remote")):
+        return Finding(name, "ok", f"{setting} = {value}.")
+    return Finding(
+        name,
+        "warning",
+        f"{setting} = {value}: when the machine loses power, events that were answered 200 may be lost. "
+        f"Set it to {good}.",
+    )
+
+
+def _live(connection: Connection) -> list[Integration]:
+    return [found for found in integrations.list_all(connection) if found.published is not None]
+
+
+def _published(integration: Integration) -> Any:
+    assert integration.published is not None
+    return integration.published.configuration
