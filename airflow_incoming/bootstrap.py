@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any
 
@@ -34,6 +34,11 @@ from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.web.guard import GuardLimits
 
 log = logging.getLogger(__name__)
+
+#: Who makes our JWTs, and whom they are for.
+TOKEN_ISSUER = "airflow-incoming"
+#: Tokens of this age are honoured after their lifetime was configured to be shorter.
+LONGEST_TOKEN = timedelta(days=1)
 
 
 def utcnow() -> datetime:
@@ -148,13 +153,23 @@ def guard_limits() -> GuardLimits:
     )
 
 
+def accept_timeout() -> float:
+    """Return the seconds after which a request that is still undecided answers 503."""
+    return settings().accept_timeout.total_seconds()
+
+
 class Container:
     """Everything that one receiving process runs."""
 
     def __init__(self, options: Settings, loop: DispatchLoop | None) -> None:
-        tokens = TokenPolicy(lifetime=options.token_lifetime, leeway=options.token_leeway)
+        tokens = TokenPolicy(
+            issuer=TOKEN_ISSUER,
+            audience=TOKEN_ISSUER,
+            lifetime=options.token_lifetime,
+            max_lifetime=max(options.token_lifetime, LONGEST_TOKEN),
+            leeway=options.token_leeway,
+        )
         limiter = RateLimiter(time.monotonic)
-        self.accept_timeout = options.accept_timeout.total_seconds()
         self._loop = loop
         self._directory = Directory(engine(), FernetCipher())
         self._intake = Intake(

@@ -26,12 +26,12 @@ class _MadeOnDemand:
 
 
 def _apps() -> list[Any]:
-    from airflow_incoming.bootstrap import api_server_container
+    from airflow_incoming.bootstrap import accept_timeout, api_server_container
     from airflow_incoming.web.asgi import create_receiver_app
 
     return [
         {
-            "app": create_receiver_app(api_server_container),
+            "app": create_receiver_app(api_server_container, accept_timeout=accept_timeout()),
             "url_prefix": "/incoming",
             "name": "Incoming webhooks",
         }
@@ -52,14 +52,14 @@ def _middlewares() -> list[Any]:
 
 
 def _blueprints() -> list[Any]:
-    from airflow_incoming.bootstrap import api_server_container, settings
+    from airflow_incoming.bootstrap import accept_timeout, api_server_container, settings
 
     # Without the FAB provider Airflow refuses to start when any plugin has a blueprint.
     if find_spec("airflow.providers.fab") is None or not settings().flask_blueprint:
         return []
     from airflow_incoming.web.blueprint import create_blueprint
 
-    return [create_blueprint(api_server_container)]
+    return [create_blueprint(api_server_container, accept_timeout=accept_timeout())]
 
 
 class IncomingPlugin(AirflowPlugin):  # type: ignore[misc]  # Airflow's base class is untyped

@@ -14,7 +14,7 @@ from airflow_incoming.core.fingerprint import fingerprint
 from airflow_incoming.core.flatten import flatten
 from airflow_incoming.core.messages import Claim, Endpoint, Event, Request
 from airflow_incoming.core.payload import check_media_type, parse_json
-from airflow_incoming.core.redaction import redact
+from airflow_incoming.core.redaction import redact, storable_text
 from airflow_incoming.core.tokens import TokenPolicy
 
 #: Characters of a query string, and of a remote address, that are kept.
@@ -24,12 +24,19 @@ MAX_REMOTE = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdmissionPolicy:
-    """Limits of the installation: bytes of body and conf, number of parameters, demands on JWTs."""
+    """Limits of the installation: bytes of body and conf, number of parameters, demands on JWTs.
+
+    Raises ValueError for a limit below 1.
+    """
 
     max_body: int
     max_conf: int
     max_parameters: int
     tokens: TokenPolicy
+
+    def __post_init__(self) -> None:
+        if min(self.max_body, self.max_conf, self.max_parameters) < 1:
+            raise ValueError("the limits of body, conf and parameters must be at least 1")
 
 
 def admit(
@@ -37,7 +44,9 @@ def admit(
 ) -> Event:
     """Return the event that a request is. Raises RequestRejected.
 
-    Credentials come first: before them a stranger learns nothing of what else may be wrong.
+    Credentials come first: before them a stranger learns nothing of what else may be wrong. An
+    integration's own limits take the place of the installation's. Headers, query and address are no
+    reason to refuse: they are stored redacted, shortened and with what can't be stored replaced.
     """
     authenticate(endpoint, request.headers, policy.tokens, now=now)
     check_media_type(request.headers)
@@ -69,8 +78,8 @@ def admit(
         received_at=now,
         body=request.body.decode(),
         headers=headers,
-        query=request.query.replace("\0", "")[:MAX_QUERY],
-        remote=None if request.remote is None else request.remote.replace("\0", "")[:MAX_REMOTE],
+        query=storable_text(request.query[:MAX_QUERY]),
+        remote=None if request.remote is None else storable_text(request.remote[:MAX_REMOTE]),
         claim=_claim(request, endpoint, payload),
         duplicate_status=204 if deduplication is None else deduplication.duplicate_status,
     )

@@ -14,6 +14,8 @@ from airflow_incoming.core.messages import Event
 from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.redaction import passed_on
 
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 def build_conf(
     flat: Mapping[str, Any],
@@ -51,4 +53,4 @@ def conf_of(event: Event, configuration: Configuration) -> dict[str, Any]:
 
 def conf_size(conf: Mapping[str, Any]) -> int:
     """Return the bytes of a conf as compact JSON in UTF-8."""
-    return len(json.dumps(conf, ensure_ascii=False, separators=(",", ":")).encode())
+    return len(_COMPACT.encode(conf).encode())

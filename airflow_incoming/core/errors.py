@@ -109,8 +109,10 @@ class ConfTooLarge(RequestRejected):
     code = "conf_too_large"
 
     def __init__(self, size: int | None, limit: int) -> None:
-        excess = f"has {size} bytes" if size is not None else "is larger"
-        super().__init__(f"The flattened payload {excess} as JSON, the limit for a DAG run is {limit} bytes.")
+        measured = f"{size} bytes" if size is not None else "even more bytes"
+        super().__init__(
+            f"The flattened payload has {measured} as JSON, the limit for a DAG run is {limit} bytes."
+        )
         self.size = size
         self.limit = limit
 

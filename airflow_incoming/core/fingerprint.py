@@ -78,7 +78,7 @@ def _part(
         value = lookup(payload, key)
         return _ABSENT if value is MISSING else _typed(value)
     if source == "header":
-        return b"s" + headers[key].encode() if key in headers else _ABSENT
+        return _typed(headers[key]) if key in headers else _ABSENT
     values = query.get(key)
     if values is None:
         return _ABSENT
@@ -88,7 +88,7 @@ def _part(
 def _typed(value: Any) -> bytes:
     """Return a value's type and itself; equal bytes mean the same JSON value of the same type."""
     if isinstance(value, str):
-        return b"s" + value.encode()
+        return b"s" + value.encode("utf-8", "surrogatepass")
     if isinstance(value, bool):
         return b"t" if value else b"f"
     if value is None:
@@ -102,4 +102,5 @@ def _typed(value: Any) -> bytes:
 
 
 def _query_parameters(query: str) -> dict[str, list[str]]:
-    return parse_qs(query, keep_blank_values=True)
+    # surrogateescape keeps bytes that aren't UTF-8 apart; the default would make them all one character.
+    return parse_qs(query, keep_blank_values=True, errors="surrogateescape")

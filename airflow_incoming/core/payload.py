@@ -24,9 +24,7 @@ _ONE_KIND_OF_BRACKET = bytes.maketrans(b"{}", b"[]")
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
 _ESCAPED_NUL_OR_SURROGATE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-_ESCAPED_BACKSLASH_OR_PAIR = re.compile(
-    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
+_ESCAPED_BACKSLASH_OR_PAIR = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _UNSTORABLE_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 _NAME_SHOWN = 200
 
@@ -34,7 +32,7 @@ _PLAIN_MEDIA_TYPES = frozenset(
     {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
 )
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_MEDIA_TYPE = re.compile(rf"[ \t]*application/(?:json|{_TOKEN}\+json)[ \t]*", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(rf"[ \t]*application/(?:json|{_TOKEN}\+json)[ \t]*", re.IGNORECASE | re.ASCII)
 _MEDIA_PARAMETER = re.compile(
     rf';[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~])*")[ \t]*)?'
 )

@@ -1,26 +1,35 @@
-"""Which headers are kept, and which are passed on to DAG runs."""
+"""What is kept of a request beside its body: no credentials, and only text that can be stored."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from airflow_incoming.core.parameters import is_sensitive_header
 
 REDACTED = "[redacted]"
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_is_sensitive = lru_cache(maxsize=1024)(is_sensitive_header)
+
 
 def redact(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers that may be stored: what may be a credential is replaced, NUL can't occur."""
+    """Return headers that may be stored: what may be a credential is replaced."""
     return {
-        _storable(name): REDACTED if is_sensitive_header(name) else _storable(value)
+        storable_text(name): REDACTED if _is_sensitive(name) else storable_text(value)
         for name, value in headers.items()
     }
 
 
 def passed_on(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     """Return the chosen headers that are there, never a sensitive one."""
-    return {name: headers[name] for name in names if name in headers and not is_sensitive_header(name)}
+    return {name: headers[name] for name in names if name in headers and not _is_sensitive(name)}
 
 
-def _storable(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
+def storable_text(text: str) -> str:
+    """Return text that every database can hold: U+0000 and lone surrogates become U+FFFD.
+
+    Only for what surrounds a payload: a payload is never changed, it is refused.
+    """
+    return text if text.isprintable() else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import json
-import math
 import re
 import secrets
 from collections.abc import Callable
@@ -28,6 +27,8 @@ _API_KEY = re.compile(r"inc_([a-z2-7]{16})_[A-Za-z0-9_-]{43}")
 _TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _HEADER = frozenset({"alg", "kid", "typ"})
 _CLAIMS = frozenset({"iss", "aud", "sub", "iat", "exp", "jti"})
+_SECRET_BYTES = 32  # RFC 7518, section 3.2: at least as long as the hash
+_LAST_MOMENT = 2**53  # beyond, a float no longer counts seconds; NaN and Infinity compare false
 
 RandomBytes = Callable[[int], bytes]
 
@@ -57,9 +58,10 @@ class TokenPolicy:
             raise ValueError("issuer and audience must not be empty")
         if not timedelta(0) <= self.leeway <= MAX_LEEWAY:
             raise ValueError("the leeway must be between 0 and 60 seconds")
-        if not timedelta(0) < self.lifetime <= self.max_lifetime <= timedelta(days=31):
+        if not timedelta(seconds=1) <= self.lifetime <= self.max_lifetime <= timedelta(days=31):
             raise ValueError(
-                f"the lifetime of a token must be above 0 and at most {self.max_lifetime}, not {self.lifetime}"
+                f"the lifetime of a token must be at least 1 s and at most {self.max_lifetime}, "
+                f"which must be at most 31 days; not {self.lifetime}"
             )
 
 
@@ -68,12 +70,12 @@ def generate_api_key(
 ) -> ApiKeyMaterial:
     """Return a new API key of 256 random bits; with ``key_id``, a new secret for that key."""
     identity = key_id or base64.b32encode(random(10)).decode().lower()
-    api_key = f"inc_{identity}_{_encode(random(32))}"
+    api_key = f"inc_{identity}_{_encode(random(_SECRET_BYTES))}"
     return ApiKeyMaterial(
         key_id=identity,
         api_key=api_key,
         api_key_hash=hash_api_key(api_key),
-        signing_secret=random(32),
+        signing_secret=random(_SECRET_BYTES),
     )
 
 
@@ -96,7 +98,12 @@ def mint(
     now: datetime,
     random: RandomBytes = secrets.token_bytes,
 ) -> str:
-    """Return a JWT of an API key, valid from ``now`` for ``policy.lifetime``."""
+    """Return a JWT of an API key, valid from ``now`` for ``policy.lifetime``.
+
+    Raises ValueError for a secret that is too short to sign with.
+    """
+    if len(secret) < _SECRET_BYTES:
+        raise ValueError(f"a signing secret must have at least {_SECRET_BYTES} bytes")
     issued = int(now.timestamp())
     claims = {
         "iss": policy.issuer,
@@ -148,6 +155,8 @@ def _check_signature(token: str, key: VerificationKey, now: datetime) -> None:
 
 
 def _signed(token: str, secret: LiveSecret) -> bool:
+    if len(secret.secret) < _SECRET_BYTES:  # an empty secret would let everybody sign
+        return False
     try:
         # Claims are checked by ourselves, against the time that we are given.
         jwt.api_jws.decode(token, secret.secret, algorithms=[ALGORITHM])
@@ -179,9 +188,9 @@ def _check_claims(claims: dict[str, Any], key: VerificationKey, policy: TokenPol
 
 def _moment(claims: dict[str, Any], name: str) -> float:
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Unauthorized(f"the token's {name} isn't a time")
-    return float(value)
+    if not isinstance(value, bool) and isinstance(value, int | float) and 0 <= value <= _LAST_MOMENT:
+        return float(value)
+    raise Unauthorized(f"the token's {name} isn't a time")
 
 
 def _alive(expires_at: datetime | None, now: datetime) -> bool:

@@ -19,6 +19,7 @@ from airflow.models.dag_version import DagVersion
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.serialization.definitions.param import SerializedParamsDict
+from airflow.serialization.helpers import TimetableNotRegistered
 from airflow.utils.types import DagRunType
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
@@ -165,8 +166,8 @@ def _load(session: Session, dag_id: str, version_id: UUID) -> tuple[SerializedDA
     session.expunge(row)
     try:
         dag = row.dag
-    except DeserializationError as error:
-        raise _not_ready(dag_id, "can't be read from the database; let Airflow parse its file again") from error
+    except (DeserializationError, TimetableNotRegistered) as error:
+        raise _not_ready(dag_id, "can't be deserialized; is a plugin or provider missing here?") from error
     declared = dag.params
     dag.params = _DeclaredParams({name: declared.get_param(name) for name in declared})
     return dag, row.dag_hash

@@ -1,7 +1,7 @@
 """Makes the DAG runs and asset events of an event in the caller's transaction, Airflow's own way.
 
-The caller's part (one launcher and one session per dispatcher thread, ``autoflush=False``,
-``expire_on_commit=False``)::
+The caller's part (one launcher per thread, a *new* session with ``expire_on_commit=False`` and
+``autoflush=False`` for every batch: Airflow's rows in an old one grow old and many)::
 
     launcher.prepare(session, pending)               # three statements for the whole batch
     for each event:
@@ -13,19 +13,20 @@ The caller's part (one launcher and one session per dispatcher thread, ``autoflu
         except DispatchFailed: ...                   # keep detail, retry and waiting_for
     mark the events; session.commit(); launcher.announce()
     on any rollback: launcher.discard()
-    session.expunge_all() or close() after each batch, so that one session never grows
 
-``TransactionLost`` means that Airflow rolled back the whole transaction, not just the savepoint:
-nothing of the batch is stored, and the batch has to be taken anew.
+``TransactionLost`` means that the whole transaction was ended, not just the savepoint: nothing of
+the batch is stored, and the batch has to be taken anew. On SQLite the transaction has to begin with
+a BEGIN of its own (``db.engine`` sees to that): a SAVEPOINT that begins one is committed by RELEASE.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.exceptions import ParamValidationError
 from airflow.models.dagrun import DagRun
@@ -91,10 +92,10 @@ class AirflowLauncher:
             batch = _look_up(session, [(event, configuration)])
         runs = [Started(dag_id=dag_id, run_id=run_id_of(event)) for dag_id in configuration.dags]
         assets = [Started(asset=target) for target in configuration.assets]
-        missing = [run.dag_id for run in runs if (run.dag_id, run.run_id) not in batch.runs]
+        missing = [dag_id for dag_id in configuration.dags if (dag_id, run_id_of(event)) not in batch.runs]
         for dag_id in missing:
             try:
-                self._create_run(session, event, str(dag_id), batch, conf)
+                self._create_run(session, event, dag_id, batch, conf)
             except IntegrityError as error:
                 if _is_same_run(error):
                     detail = f"The DAG run {run_id_of(event)} exists already."
@@ -136,27 +137,46 @@ class AirflowLauncher:
     ) -> None:
         state = batch.dags.get(dag_id)
         dag = self._catalog.get(session, dag_id, state)
-        transaction = session.get_transaction()
         try:
-            run = dag.create_dagrun(
-                session=session,
-                run_id=run_id_of(event),
-                logical_date=None,
-                data_interval=None,
-                # Schedulers start queued runs in this order: first come, first served.
-                run_after=min(event.received_at, datetime.now(timezone.utc)),
-                conf=dict(conf),
-                run_type=DagRunType.MANUAL,
-                triggered_by=DagRunTriggeredByType.REST_API,
-                triggering_user_name=f"incoming:{event.integration}",
-                state=DagRunState.QUEUED,
-            )
+            with _only_savepoints(session, dag_id):
+                run = dag.create_dagrun(
+                    session=session,
+                    run_id=run_id_of(event),
+                    logical_date=None,
+                    data_interval=None,
+                    # Schedulers start queued runs in this order: first come, first served.
+                    run_after=min(event.received_at, datetime.now(timezone.utc)),
+                    conf=dict(conf),
+                    run_type=DagRunType.MANUAL,
+                    triggered_by=DagRunTriggeredByType.REST_API,
+                    triggering_user_name=f"incoming:{event.integration}",
+                    state=DagRunState.QUEUED,
+                )
         except ParamValidationError as error:
             raise DispatchFailed(_refusal(dag_id, error), retry=False) from error
-        if session.get_transaction() is not transaction:
-            raise TransactionLost(f"Airflow could not create the task instances of a run of DAG {dag_id!r}.")
         if state is None or run.created_dag_version_id != state.version_id:
             raise DispatchFailed(f"DAG {dag_id!r} was changed while the run was made.", retry=True)
+
+
+@contextmanager
+def _only_savepoints(session: Session, dag_id: str) -> Iterator[None]:
+    """Keep Airflow from rolling back the whole batch.
+
+    ``create_dagrun`` answers an IntegrityError on its task instances with ``session.rollback()``
+    and no exception, which would undo the other events of the batch in silence.
+    """
+
+    def refuse() -> NoReturn:
+        raise DispatchFailed(f"Airflow could not create the tasks of a run of DAG {dag_id!r}.", retry=True)
+
+    transaction = session.get_transaction()
+    session.rollback = refuse  # type: ignore[method-assign]  # of this object, and only meanwhile
+    try:
+        yield
+    finally:
+        del session.rollback
+    if session.get_transaction() is not transaction:
+        raise TransactionLost(f"A run of DAG {dag_id!r} ended the transaction that it was created in.")
 
 
 def _look_up(session: Session, events: Sequence[tuple[Event, Configuration]]) -> _Batch:

@@ -97,11 +97,10 @@ def rotate(
     overlap_until: datetime,
     now: datetime,
 ) -> None:
-    """Add a secret to the key ``material.key_id``; only its newest other one lives on, until then."""
+    """Add a secret to the key ``material.key_id``; of the others only the newest lives on, until then."""
     table = tables.api_key_secret
     of_key = table.c.key_id == material.key_id
-    ids = connection.scalars(select(table.c.id).where(of_key).order_by(table.c.created_at.desc())).all()
-    connection.execute(delete(table).where(of_key, table.c.id.in_(ids[1:])))
+    connection.execute(delete(table).where(of_key, table.c.expires_at.is_not(None)))
     connection.execute(update(table).where(of_key).values(expires_at=overlap_until))
     _add_secret(connection, material, cipher, now)
 

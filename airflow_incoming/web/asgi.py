@@ -1,113 +1,191 @@
-"""The native receiver: an ASGI app with nothing between the server and the receiver."""
+"""The native receiver: an ASGI application whose requests meet no framework on their way."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
+from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
+from starlette.types import Receive, Scope, Send
 
-from airflow_incoming.core.errors import Undecided
-from airflow_incoming.core.messages import Request
-from airflow_incoming.web.guard import Receive, Scope, Send
-from airflow_incoming.web.ports import Container, ContainerFactory
+from airflow_incoming.core.errors import BodyTooLarge, Overloaded, Stopping, Unavailable
+from airflow_incoming.core.messages import Outcome, Request
+from airflow_incoming.web.guard import ClientGone
+from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
-from airflow_incoming.web.routes import find_route, join_headers, read_api_key
+from airflow_incoming.web.routes import find_route, parse_api_key
+from airflow_incoming.web.running import RunningContainer
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Seconds after which a request that is still undecided is answered 503.
+ACCEPT_TIMEOUT = 10.0
+#: Threads for what blocks (tokens, health, the start), and how many may wait for them. Our own,
+#: because Airflow's synchronous routes live on the shared ones.
+THREADS = 4
+MAX_WAITING = 64
+#: The guard sets the real limit and passes bodies whole; this holds where there is no guard.
+MAX_UNGUARDED_BODY = 16 * 2**20
+
+
+def create_receiver_app(
+    container_factory: Callable[[], Container],
+    *,
+    accept_timeout: float = ACCEPT_TIMEOUT,
+    start_or_fail: bool = False,
+) -> ReceiverApp:
+    """Return the receiver, to be mounted at the base path.
+
+    The container starts with the lifespan, or with the first request where nobody enters that.
+    ``start_or_fail``: a failed start ends the server. Otherwise it is logged and tried again, for
+    inside an api-server it must not take Airflow along.
+    """
+    return ReceiverApp(container_factory, accept_timeout=accept_timeout, start_or_fail=start_or_fail)
 
 
 class ReceiverApp(FastAPI):
-    """A FastAPI only because Airflow enters the lifespan of those it mounts; requests bypass it."""
+    """A FastAPI application by name only: Airflow enters the lifespan of no other kind."""
 
-    def __init__(self, container_factory: ContainerFactory) -> None:
-        super().__init__(lifespan=self._lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-        self._container_factory = container_factory
-        self._container: Container | None = None
-        self._starting = threading.Lock()
+    def __init__(
+        self, container_factory: Callable[[], Container], *, accept_timeout: float, start_or_fail: bool
+    ) -> None:
+        super().__init__(
+            title="Incoming webhooks", lifespan=self._lifespan, openapi_url=None, docs_url=None, redoc_url=None
+        )
+        self._container = RunningContainer(container_factory)
+        self._accept_timeout = accept_timeout
+        self._start_or_fail = start_or_fail
+        self._threads = _Threads()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Handle a request or the lifespan."""
-        if scope["type"] == "http":
-            await _send(await self._respond(scope, receive), scope["method"], send)
-        else:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; leave everything else to FastAPI."""
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
+            return
+        try:
+            response = await self._answer(scope, receive)
+        except ClientGone:
+            return
+        except Exception as error:
+            response = from_error(error)
+        await send_response(send, response)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        room, endpoint_id = find_route(scope["method"], get_route_path(scope))
+        container = self._container.running or await self._threads.run(self._container.get)
+        if room == "health":
+            return from_health(await self._threads.run(container.health.report))
+        body = await read_body(receive)
+        if room == "token":
+            issue = partial(container.token_issuer.issue, parse_api_key(body), remote=_remote(scope))
+            return from_token(await self._threads.run(issue))
+        future = container.receiver.receive(request_from_scope(scope, endpoint_id, body))
+        return from_outcome(await wait_for_outcome(future, self._accept_timeout))
 
     @asynccontextmanager
-    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        container = await asyncio.to_thread(self._start)
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await self._threads.run(self._container.open)
+        except Exception:
+            if self._start_or_fail:
+                raise
+            log.exception("The receiver could not be started; the first request tries again")
         try:
             yield
         finally:
-            await asyncio.to_thread(container.stop)
+            await self._threads.run(self._container.close)
 
-    def _start(self) -> Container:
-        with self._starting:
-            if self._container is None:
-                container = self._container_factory()
-                container.start()
-                self._container = container
-            return self._container
 
-    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+class _Threads:
+    """A few threads of our own for calls that block."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-web")
+        self._waiting = 0
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Return what the call returns. Raises Overloaded where too many wait already."""
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded()
+        self._waiting += 1
         try:
-            container = self._container
-            if container is None:  # nobody entered the lifespan, so the first request starts the threads
-                container = await asyncio.to_thread(self._start)
-            route = find_route(scope["method"], _path(scope))
-            if route == "health":
-                return from_health(await asyncio.to_thread(container.health.report))
-            request = await _read_request(scope, receive)
-            if route == "token":
-                return await asyncio.to_thread(_issue, container, request)
-            future = asyncio.wrap_future(container.receiver.receive(request))
-            return from_outcome(await asyncio.wait_for(asyncio.shield(future), container.accept_timeout))
-        except asyncio.TimeoutError:
-            return from_error(Undecided())
-        except Exception as error:
-            return from_error(error)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        finally:
+            self._waiting -= 1
 
 
-def create_receiver_app(container_factory: ContainerFactory) -> FastAPI:
-    """Return the app to mount; nothing is made or started before its lifespan or first request."""
-    return ReceiverApp(container_factory)
+def request_from_scope(scope: Scope, endpoint_id: str, body: bytes) -> Request:
+    """Return our request for an ASGI one. Repeated headers stay visible as such, joined by ``, ``."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    query = scope["query_string"].decode("latin-1")
+    return Request(endpoint_id=endpoint_id, body=body, headers=headers, query=query, remote=_remote(scope))
 
 
-def _issue(container: Container, request: Request) -> Response:
-    return from_token(container.token_issuer.issue(read_api_key(request), remote=request.remote))
+async def send_response(send: Send, response: Response) -> None:
+    """Send one of our responses as ASGI messages."""
+    await send({"type": "http.response.start", "status": response.status, "headers": response.raw_headers()})
+    await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
-def _path(scope: Scope) -> str:
-    """Return the path below our mount, whether or not a proxy has taken Airflow's own prefix away."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    mount = root[len(scope.get("app_root_path", "")) :]
-    for prefix in (root, mount):
-        if prefix and path.startswith(f"{prefix}/"):
-            return path[len(prefix) :]
-    return path
-
-
-async def _read_request(scope: Scope, receive: Receive) -> Request:
-    """Return the request; the guard in front has put its body in one piece."""
-    body = b""
-    more = True
-    while more:
+async def read_body(receive: Receive) -> bytes:
+    """Return the whole body. Raises ClientGone or BodyTooLarge."""
+    buffer = bytearray()
+    while True:
         message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(buffer + chunk) if buffer else chunk
+        buffer += chunk
+        if len(buffer) > MAX_UNGUARDED_BODY:
+            raise BodyTooLarge(MAX_UNGUARDED_BODY)
+
+
+async def wait_for_outcome(future: Future[Outcome], timeout: float) -> Outcome:
+    """Return the outcome. Raises the future's error, or Unavailable after ``timeout`` seconds.
+
+    Unlike asyncio.wrap_future() it never cancels the future, whatever becomes of the request: the
+    event may be in the middle of being committed.
+    """
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        future.add_done_callback(partial(_wake_in_loop, loop, woken))
+        timer = loop.call_later(timeout, _wake, woken)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+        if not future.done():
+            log.warning("A request was still undecided after %s seconds", timeout)
+            raise Unavailable()
+    try:
+        return future.result()
+    except CancelledError as error:
+        raise Stopping() from error
+
+
+def _wake_in_loop(loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None], _: Future[Any]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_wake, woken)
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
+
+
+def _remote(scope: Scope) -> str | None:
     client = scope.get("client")
-    return Request(
-        endpoint_id=_path(scope).strip("/"),
-        body=body,
-        headers=join_headers(scope["headers"]),
-        query=scope["query_string"].decode("latin-1"),
-        remote=client[0] if client else None,
-    )
-
-
-async def _send(response: Response, method: str, send: Send) -> None:
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
+    return client[0] if client else None

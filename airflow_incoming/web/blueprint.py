@@ -1,68 +1,123 @@
-"""The same receiver as a Flask blueprint, at ``/pluginsv2/incoming``."""
+"""The receiver as a Flask blueprint: same routes, same answers, for Airflow's bridge to Flask.
+
+It relies on the guard in front of it for limits, and for a body at all: Starlette's bridge passes
+chunked requests on without one.
+"""
 
 from __future__ import annotations
 
-from concurrent.futures import TimeoutError as FutureTimeout
+import logging
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError  # its own class on Python 3.10
 
 import flask
+from flask.blueprints import BlueprintSetupState
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.routing import BaseConverter, Rule
 
-from airflow_incoming.core.errors import Undecided
-from airflow_incoming.core.messages import Request
-from airflow_incoming.web.ports import ContainerFactory
+from airflow_incoming.core.errors import BodyTooLarge, Stopping, Unavailable
+from airflow_incoming.core.messages import Outcome, Request
+from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
-from airflow_incoming.web.routes import find_route, read_api_key
+from airflow_incoming.web.routes import find_route, parse_api_key
+from airflow_incoming.web.running import RunningContainer
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+log = logging.getLogger(__name__)
+
+#: Seconds after which a request that is still undecided is answered 503, and its thread is free.
+ACCEPT_TIMEOUT = 10.0
 
 
-def create_blueprint(container_factory: ContainerFactory) -> flask.Blueprint:
-    """Return the blueprint. Flask-WTF's CSRF protection is lifted for it alone."""
+def create_blueprint(
+    container_factory: Callable[[], Container], *, accept_timeout: float = ACCEPT_TIMEOUT
+) -> flask.Blueprint:
+    """Return the blueprint ``incoming_receiver``; it answers for everything below ``/incoming``.
+
+    The container starts with the first request.
+    """
+    container = RunningContainer(container_factory)
     blueprint = flask.Blueprint("incoming_receiver", __name__, url_prefix="/incoming")
 
-    @blueprint.route("/", defaults={"path": ""}, methods=METHODS, provide_automatic_options=False)
-    @blueprint.route("/<path:path>", methods=METHODS, provide_automatic_options=False)
-    def respond(path: str) -> flask.Response:
+    def answer(path: str) -> flask.Response:
         try:
-            return _to_flask(_respond(path, container_factory))
+            response = _answer(path, container, accept_timeout)
         except Exception as error:
-            return _to_flask(from_error(error))
+            response = from_error(error)
+        return _BareResponse(response.body, response.status, list(response.headers))
 
-    @blueprint.record_once
-    def lift_csrf(state: flask.blueprints.BlueprintSetupState) -> None:
-        csrf = state.app.extensions.get("csrf")
-        if csrf is not None:
-            csrf.exempt(blueprint)
-
+    blueprint.record_once(lambda state: _add_only_route(state, answer))
+    blueprint.record_once(_exempt_from_csrf)
     return blueprint
 
 
-def _respond(path: str, container_factory: ContainerFactory) -> Response:
-    route = find_route(flask.request.method, path)
-    container = container_factory()
-    container.start()
-    if route == "health":
+def _answer(path: str, running: RunningContainer, accept_timeout: float) -> Response:
+    room, endpoint_id = find_route(flask.request.method, path)
+    container = running.get()
+    if room == "health":
         return from_health(container.health.report())
-    request = _from_flask(path)
-    if route == "token":
-        return from_token(container.token_issuer.issue(read_api_key(request), remote=request.remote))
-    try:
-        return from_outcome(container.receiver.receive(request).result(container.accept_timeout))
-    except FutureTimeout as error:
-        raise Undecided() from error
+    if room == "token":
+        api_key = parse_api_key(_body())
+        return from_token(container.token_issuer.issue(api_key, remote=flask.request.remote_addr))
+    return from_outcome(_wait(container.receiver.receive(_request(endpoint_id)), accept_timeout))
 
 
-def _from_flask(path: str) -> Request:
+def _request(endpoint_id: str) -> Request:
     return Request(
-        endpoint_id=path.strip("/"),
-        body=flask.request.get_data(cache=False),
+        endpoint_id=endpoint_id,
+        body=_body(),
         headers={name.lower(): value for name, value in flask.request.headers.items()},
         query=flask.request.query_string.decode("latin-1"),
         remote=flask.request.remote_addr,
     )
 
 
-def _to_flask(response: Response) -> flask.Response:
-    answer = flask.Response(response.body, status=response.status)
-    for name, value in response.headers.items():
-        answer.headers[name] = value
-    return answer
+def _body() -> bytes:
+    try:
+        return flask.request.get_data(cache=False)
+    except RequestEntityTooLarge as error:
+        raise BodyTooLarge(flask.request.max_content_length or 0) from error
+
+
+def _wait(future: Future[Outcome], timeout: float) -> Outcome:
+    try:
+        return future.result(timeout)
+    except CancelledError as error:
+        raise Stopping() from error
+    except FutureTimeoutError as error:
+        log.warning("A request was still undecided after %s seconds", timeout)
+        raise Unavailable() from error
+
+
+class _BareResponse(flask.Response):
+    """Says no content type of its own: a 204 has none."""
+
+    default_mimetype = None
+
+
+class _Rest(BaseConverter):
+    """Nothing, or a slash and anything."""
+
+    regex = "(?:/.*)?"
+    part_isolating = False
+
+
+def _add_only_route(state: BlueprintSetupState, answer: Callable[[str], flask.Response]) -> None:
+    """Route every path and every method under the prefix to ``answer``.
+
+    Flask's own ``route`` leaves some methods, and doubled slashes, to the application, whose error
+    pages are HTML.
+    """
+    state.app.url_map.converters["incoming_rest"] = _Rest
+    endpoint = f"{state.name_prefix}.{state.name}.answer".lstrip(".")
+    rule = Rule(f"{state.url_prefix}<incoming_rest:path>", endpoint=endpoint, merge_slashes=False)
+    rule.provide_automatic_options = False  # type: ignore[attr-defined]  # Flask looks for it on every rule
+    state.app.url_map.add(rule)
+    state.app.view_functions[endpoint] = answer
+
+
+def _exempt_from_csrf(state: BlueprintSetupState) -> None:
+    """Senders have no CSRF token. Only this blueprint is exempt, never the application."""
+    csrf = state.app.extensions.get("csrf")
+    if csrf is not None:
+        csrf.exempt(state.blueprint)

@@ -1,189 +1,306 @@
-"""One guard in front of every receiver: nothing reaches a thread or a parser unbounded.
+"""An ASGI middleware that bounds what a stranger can cost before anybody looks at the request.
 
-A pure ASGI middleware. Of the requests to our prefixes it reads the whole body under a size limit and a
-deadline, and hands it on in one piece with a true Content-Length, which Starlette's WSGI bridge
-needs: without it a chunked body reaches Flask empty.
+Body bytes, header bytes, time, requests at once and memory are all limited here, for the native
+receiver and for the Flask bridge alike, so that neither needs limits of its own. Every other path
+passes untouched.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+
+from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_incoming.core.errors import (
     BodyTimeout,
     BodyTooLarge,
     HeadersTooLarge,
-    IncomingError,
     Overloaded,
     RequestRejected,
 )
-from airflow_incoming.web.responses import from_error
+from airflow_incoming.web.responses import Response, from_error
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-MAX_HEADERS = 100
+#: Seconds for which the rest of a refused body is read and thrown away. Closing with unread bytes
+#: makes the kernel send a reset, and many clients then never read why they were refused.
+LINGER = 1.0
+#: Refused requests that may linger at once; more are closed at once.
+MAX_LINGERING = 64
+#: Below this path Airflow bridges to Flask, with one of few threads for each request.
+BRIDGE = "/pluginsv2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GuardLimits:
-    """Bounds of one process: sizes in bytes, ``body_timeout`` in seconds."""
+    """The bounds. Sizes in bytes, times in seconds, the rest in requests or headers.
+
+    ``max_concurrency`` holds for each prefix; prefixes on the Flask bridge have
+    ``max_bridge_concurrency``, well below the 40 threads that all synchronous routes share.
+    """
 
     max_body: int = 2**20
-    max_header_bytes: int = 16 * 2**10
     body_timeout: float = 10.0
+    max_headers: int = 100
+    max_header_bytes: int = 16 * 2**10
     max_concurrency: int = 256
+    max_bridge_concurrency: int = 16
     max_buffered: int = 64 * 2**20
 
 
-class Guard:
-    """Guards the paths below ``prefixes``; every other request passes untouched."""
+class ClientGone(Exception):
+    """The client disconnected before its body was whole."""
 
-    def __init__(self, app: App, *, prefixes: Iterable[str], limits: Callable[[], GuardLimits]) -> None:
+
+class Guard:
+    """Reads each request under ``prefixes`` within the limits, then passes it on whole.
+
+    ``limits`` may be a function; it is asked at the first request, not before.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, prefixes: tuple[str, ...], limits: GuardLimits | Callable[[], GuardLimits]
+    ) -> None:
         self._app = app
-        self._prefixes = tuple(prefix.rstrip("/") for prefix in prefixes)
-        self._below = tuple(prefix + "/" for prefix in self._prefixes)
-        self._read_limits = limits
-        self._limits: GuardLimits | None = None
-        self.in_flight = 0
-        self.buffered = 0
+        self._prefixes = prefixes
+        self._limits = limits
+        self._occupied = dict.fromkeys(prefixes, 0)
+        self._buffered = 0
+        self._lingering = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being read or answered."""
+        return sum(self._occupied.values())
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of bodies held for them."""
+        return self._buffered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http" or not self._guards(scope):
+        """Pass on or refuse one request."""
+        prefix = self._prefix_of(scope)
+        if prefix is None:
             await self._app(scope, receive, send)
             return
-        if self._limits is None:
-            self._limits = self._read_limits()
-        if self.in_flight >= self._limits.max_concurrency:
-            await _refuse(Overloaded(), send)
-            return
-        self.in_flight += 1
-        try:
-            await self._handle(scope, receive, send, self._limits)
-        finally:
-            self.in_flight -= 1
+        with _Place(self, prefix) as place:
+            try:
+                scope, body = await self._admit(scope, receive, place)
+            except ClientGone:
+                refusal = None
+            except Exception as error:
+                refusal = from_error(error)  # the error itself would keep the buffer alive
+            else:
+                await self._app(scope, _Replay(body, receive), send)
+                return
+        if refusal is None:
+            await _end_unread(send)
+        else:
+            await self._refuse(refusal, scope, receive, send, unread=not place.complete)
 
-    def _guards(self, scope: Scope) -> bool:
-        path = scope["path"]
-        root = scope.get("root_path", "")
-        if root and path.startswith(root + "/"):
-            path = path[len(root) :]
-        return path in self._prefixes or path.startswith(self._below)
+    def _prefix_of(self, scope: Scope) -> str | None:
+        if scope["type"] != "http":
+            return None
+        path = get_route_path(scope)
+        return next((prefix for prefix in self._prefixes if is_under(path, prefix)), None)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send, limits: GuardLimits) -> None:
-        reader = _BodyReader(self, limits)
-        try:
-            declared = _check_headers(scope["headers"], limits)
-            body = await reader.read(receive, declared)
-            if body is None:
-                return  # the sender is gone
-            await self._app(_with_length(scope, len(body)), _replay(body, receive), send)
-        except IncomingError as error:
-            await _refuse(error, send)
-        finally:
-            reader.release()
+    async def _admit(self, scope: Scope, receive: Receive, place: _Place) -> tuple[Scope, bytes]:
+        if not isinstance(self._limits, GuardLimits):
+            self._limits = self._limits()
+        limits = self._limits
+        length, exact = _check_headers(scope["headers"], limits)
+        place.take(limits)
+        with _Deadline(limits.body_timeout):
+            body = await _read(receive, place, limits)
+        if length is not None and length != len(body):
+            raise RequestRejected("The request body doesn't have the length that Content-Length says.")
+        if exact and (length is not None or not body):
+            return scope, body
+        return _with_length(scope, len(body)), body
+
+    async def _refuse(
+        self, response: Response, scope: Scope, receive: Receive, send: Send, *, unread: bool
+    ) -> None:
+        """Answer; where the body is unread, say that the connection ends and let it drain a little."""
+        headers = response.raw_headers()
+        if unread and scope.get("http_version", "1.1").startswith("1"):
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if unread and self._lingering < MAX_LINGERING:
+            await send({"type": "http.response.body", "body": response.body, "more_body": True})
+            self._lingering += 1
+            try:
+                await _drain(receive)
+            finally:
+                self._lingering -= 1
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
-class _BodyReader:
-    """Reads one body, and counts what it holds towards the process's total."""
+class _Place:
+    """What one request occupies; everything is given back when the block is left, however that is."""
 
-    def __init__(self, guard: Guard, limits: GuardLimits) -> None:
+    __slots__ = ("_guard", "_held", "_prefix", "_taken", "complete")
+
+    def __init__(self, guard: Guard, prefix: str) -> None:
         self._guard = guard
-        self._limits = limits
+        self._prefix = prefix
+        self._taken = 0
         self._held = 0
+        self.complete = False
 
-    async def read(self, receive: Receive, declared: int | None) -> bytes | None:
-        """Return the body, or None where the sender has disconnected.
+    def __enter__(self) -> _Place:
+        return self
 
-        Raises BodyTooLarge, BodyTimeout, Overloaded.
-        """
-        if declared == 0:
-            await receive()
-            return b""
-        try:
-            return await asyncio.wait_for(self._read(receive), self._limits.body_timeout)
-        except (TimeoutError, asyncio.TimeoutError) as error:
-            raise BodyTimeout(
-                f"The request body did not arrive within {self._limits.body_timeout:g} seconds."
-            ) from error
+    def __exit__(self, *_: object) -> None:
+        self._guard._occupied[self._prefix] -= self._taken
+        self._guard._buffered -= self._held
 
-    async def _read(self, receive: Receive) -> bytes | None:
-        chunks = []
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            chunk = message.get("body", b"")
-            if chunk:
-                self._hold(len(chunk))
-                chunks.append(chunk)
-            if not message.get("more_body", False):
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    def take(self, limits: GuardLimits) -> None:
+        """Occupy one place. Raises Overloaded."""
+        bridged = self._prefix.startswith(BRIDGE)
+        most = limits.max_bridge_concurrency if bridged else limits.max_concurrency
+        if self._guard._occupied[self._prefix] >= most:
+            raise Overloaded()
+        self._guard._occupied[self._prefix] += 1
+        self._taken = 1
 
-    def _hold(self, size: int) -> None:
+    def hold(self, size: int, limits: GuardLimits) -> None:
+        """Account for bytes that were read. Raises BodyTooLarge or Overloaded."""
         self._held += size
-        self._guard.buffered += size
-        if self._held > self._limits.max_body:
-            raise BodyTooLarge(self._limits.max_body)
-        if self._guard.buffered > self._limits.max_buffered:
+        self._guard._buffered += size
+        if self._held > limits.max_body:
+            raise BodyTooLarge(limits.max_body)
+        if self._guard._buffered > limits.max_buffered:
             raise Overloaded()
 
-    def release(self) -> None:
-        """Give back what was held."""
-        self._guard.buffered -= self._held
-        self._held = 0
+
+class _Replay:
+    """A ``receive`` that gives the whole body at once, and then what really happens."""
+
+    __slots__ = ("_body", "_receive")
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
 
 
-def _check_headers(headers: list[tuple[bytes, bytes]], limits: GuardLimits) -> int | None:
-    """Return the declared length of the body, if any. Raises HeadersTooLarge, BodyTooLarge."""
-    size = sum(len(name) + len(value) for name, value in headers)
-    if len(headers) > MAX_HEADERS or size > limits.max_header_bytes:
-        raise HeadersTooLarge(
-            f"At most {MAX_HEADERS} headers with {limits.max_header_bytes} bytes in all are accepted."
-        )
-    declared = {value for name, value in headers if name == b"content-length"}
-    if not declared:
-        return None
-    length = declared.pop()
-    if declared or not length.isdigit():
-        raise RequestRejected("The Content-Length header is wrong.")
-    if int(length) > limits.max_body:
+class _Deadline:
+    """Raises BodyTimeout in the task that is inside the block for too long.
+
+    As asyncio.timeout(), which Python 3.10 lacks; anyio's costs five times as much per request.
+    """
+
+    __slots__ = ("_expired", "_seconds", "_task", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._expired = False
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if not self._expired:
+            return
+        uncancel = getattr(self._task, "uncancel", None)  # Python 3.11: tells others' cancels from ours
+        others = uncancel() if uncancel is not None else 0
+        if kind is asyncio.CancelledError and not others:
+            raise BodyTimeout(f"The request body did not arrive within {self._seconds:g} seconds.") from None
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+def is_under(path: str, prefix: str) -> bool:
+    """Tell whether a path is the prefix or continues it with a slash."""
+    return path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/")
+
+
+def _check_headers(headers: list[tuple[bytes, bytes]], limits: GuardLimits) -> tuple[int | None, bool]:
+    """Return the declared length, and whether the headers already say it in the one exact way."""
+    if len(headers) > limits.max_headers:
+        raise HeadersTooLarge(f"The request has more than {limits.max_headers} headers.")
+    size = 0
+    lengths: list[bytes] = []
+    encoded = False
+    for name, value in headers:
+        size += len(name) + len(value)
+        if name == b"content-length":
+            lengths.append(value)
+        elif name == b"transfer-encoding":
+            encoded = True
+    if size > limits.max_header_bytes:
+        raise HeadersTooLarge(f"The request headers are larger than {limits.max_header_bytes} bytes.")
+    if not lengths:
+        return None, not encoded
+    if encoded:
+        raise RequestRejected("Content-Length and Transfer-Encoding exclude each other.")
+    length = _parse_length(lengths)
+    if length > limits.max_body:
         raise BodyTooLarge(limits.max_body)
-    return int(length)
+    return length, len(lengths) == 1 and lengths[0].isdigit()
+
+
+def _parse_length(values: list[bytes]) -> int:
+    """Return the length that all Content-Length headers agree on (RFC 9112, 6.3)."""
+    said = {part.strip() for value in values for part in value.split(b",")}
+    digits = said.pop()
+    if said or not digits.isdigit():
+        raise RequestRejected("Content-Length must be one whole number.")
+    return int(digits[:19]) if len(digits) > 19 else int(digits)
+
+
+async def _read(receive: Receive, place: _Place, limits: GuardLimits) -> bytes:
+    buffer = bytearray()  # not a list of chunks: a chunk of one byte would cost fifty
+    while not place.complete:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        place.complete = not message.get("more_body", False)
+        place.hold(len(chunk), limits)
+        if place.complete and not buffer:
+            return chunk
+        buffer += chunk
+    return bytes(buffer)
 
 
 def _with_length(scope: Scope, length: int) -> Scope:
-    if any(name == b"content-length" for name, _ in scope["headers"]):
-        return scope
-    headers = [item for item in scope["headers"] if item[0] != b"transfer-encoding"]
-    return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}
+    """Return the scope with one exact Content-Length: the Flask bridge gives no body without it."""
+    framing = (b"content-length", b"transfer-encoding")
+    headers = [header for header in scope["headers"] if header[0] not in framing]
+    headers.append((b"content-length", b"%d" % length))
+    return {**scope, "headers": headers}
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that gives the body in one piece, and then whatever really comes."""
-    given = False
-
-    async def replayed() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed
+async def _drain(receive: Receive) -> None:
+    with suppress(BodyTimeout), _Deadline(LINGER):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return
 
 
-async def _refuse(error: IncomingError, send: Send) -> None:
-    """Answer without having read the body; the connection can't be used again after that."""
-    response = from_error(error)
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
-    headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
+async def _end_unread(send: Send) -> None:
+    """End a request whose client is gone: nobody reads this, but middlewares around us expect an answer."""
+    with suppress(OSError):
+        await send({"type": "http.response.start", "status": 499, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

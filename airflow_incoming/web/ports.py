@@ -1,61 +1,70 @@
-"""What the web floor needs of the floor below."""
+"""What the web floor needs of the floors below; it knows no concrete class of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from airflow_incoming.core.messages import Outcome, Request
-from airflow_incoming.services.health import HealthReport
-from airflow_incoming.services.keys import IssuedToken
 
 
 class Receiver(Protocol):
-    """Decides requests."""
+    """Decides what becomes of a request."""
 
     def receive(self, request: Request) -> Future[Outcome]:
-        """Return a future that ends with an Outcome or an error of :mod:`core.errors`."""
+        """Return a future that ends with an Outcome or an error of :mod:`core.errors`.
+
+        Doesn't block: it is called on the event loop.
+        """
+
+
+class IssuedToken(Protocol):
+    """A JWT and the whole seconds for which it is valid."""
+
+    @property
+    def token(self) -> str: ...
+
+    @property
+    def expires_in(self) -> int: ...
 
 
 class TokenIssuer(Protocol):
-    """Exchanges API keys for JWTs; may block."""
+    """Exchanges API keys for JWTs."""
 
     def issue(self, api_key: str, *, remote: str | None) -> IssuedToken:
-        """Return a JWT. Raises Unauthorized, RateLimited, Unavailable."""
+        """Return a JWT; may block. Raises Unauthorized, RateLimited or Unavailable."""
+
+
+class HealthReport(Protocol):
+    """How the service is, as a whole and by part."""
+
+    @property
+    def status(self) -> Literal["healthy", "degraded", "unavailable"]: ...
+
+    @property
+    def parts(self) -> Mapping[str, Mapping[str, Any]]: ...
 
 
 class Health(Protocol):
-    """Tells how things are; may block."""
+    """Looks after database, Redis and dispatcher."""
 
     def report(self) -> HealthReport:
-        """Return how things are."""
+        """Return how things are; may block."""
 
 
 class Container(Protocol):
-    """Everything that one receiving process runs."""
+    """Everything that one receiving process runs. ``start`` and ``stop`` may block and be repeated."""
 
     @property
-    def receiver(self) -> Receiver:
-        """Return what decides requests."""
+    def receiver(self) -> Receiver: ...
 
     @property
-    def token_issuer(self) -> TokenIssuer:
-        """Return what makes JWTs."""
+    def token_issuer(self) -> TokenIssuer: ...
 
     @property
-    def health(self) -> Health:
-        """Return what tells how things are."""
+    def health(self) -> Health: ...
 
-    @property
-    def accept_timeout(self) -> float:
-        """Return the seconds after which an undecided request answers 503."""
+    def start(self) -> None: ...
 
-    def start(self) -> None:
-        """Start; does nothing where it runs."""
-
-    def stop(self) -> None:
-        """Stop; does nothing where it doesn't run."""
-
-
-ContainerFactory = Callable[[], Container]
+    def stop(self) -> None: ...

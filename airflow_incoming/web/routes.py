@@ -1,52 +1,65 @@
-"""What every adapter does with a request, between its framework's request and response."""
+"""What is served under the base path, for both adapters; framework free."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+import json
+from typing import Literal, NoReturn
 
-from airflow_incoming.core.errors import EndpointNotFound, MalformedJSON, MethodNotAllowed
-from airflow_incoming.core.messages import Request
-from airflow_incoming.core.payload import check_media_type, parse_json
+from airflow_incoming.core.errors import (
+    BodyTooLarge,
+    EndpointNotFound,
+    MalformedJSON,
+    MethodNotAllowed,
+    RequestRejected,
+)
 
-Route = Literal["receive", "token", "health"]
+Room = Literal["receive", "token", "health"]
 
-#: The second path is that of another product's login, so that its clients only change their base URL.
-TOKEN_PATHS = ("auth/token", "uauth/v2/auth/login/profile")
-HEALTH_PATH = "health"
+#: The second spelling is Synerise's: their clients only change the base URL.
+TOKEN_PATHS = frozenset({"/auth/token", "/uauth/v2/auth/login/profile"})
+MAX_TOKEN_BODY = 4096
 
 
-def find_route(method: str, path: str) -> Route:
-    """Return what a method and a path below our prefix ask for.
+class OnlyGetAllowed(MethodNotAllowed):
+    """Only GET is allowed here."""
 
-    Raises EndpointNotFound, MethodNotAllowed.
+    allow = "GET, HEAD"
+
+
+def find_route(method: str, path: str) -> tuple[Room, str]:
+    """Return which room answers, and the endpoint id where it is ``receive``.
+
+    ``path`` begins with the slash after the base path. Raises EndpointNotFound or MethodNotAllowed.
     """
-    path = path.strip("/")
-    if path == HEALTH_PATH and method in ("GET", "HEAD"):
-        return "health"
+    if path == "/health":
+        if method not in ("GET", "HEAD"):
+            raise OnlyGetAllowed()
+        return "health", ""
+    endpoint_id = path[1:]
+    known = path in TOKEN_PATHS
+    if not known and (not endpoint_id or "/" in endpoint_id):
+        raise EndpointNotFound()
     if method != "POST":
         raise MethodNotAllowed()
-    if path in TOKEN_PATHS:
-        return "token"
-    if "/" in path or not path:
-        raise EndpointNotFound()
-    return "receive"
+    return ("token", "") if known else ("receive", endpoint_id)
 
 
-def read_api_key(request: Request) -> str:
-    """Return the API key of ``{"apiKey": "…"}``. Raises MalformedJSON, UnsupportedMediaType."""
-    check_media_type(request.headers)
-    value = parse_json(request.body)
-    api_key = value.get("apiKey") if isinstance(value, dict) else None
-    if not isinstance(api_key, str):
-        raise MalformedJSON('The body must be {"apiKey": "…"}.')
+def parse_api_key(body: bytes) -> str:
+    """Return the API key of ``{"apiKey": "…"}``. Raises RequestRejected.
+
+    Other fields are ignored, as clients of other services send some.
+    """
+    if len(body) > MAX_TOKEN_BODY:
+        raise BodyTooLarge(MAX_TOKEN_BODY)
+    try:
+        document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MalformedJSON() from error
+    api_key = document.get("apiKey") if isinstance(document, dict) else None
+    if not isinstance(api_key, str) or not api_key:
+        raise RequestRejected('The request body must be {"apiKey": "..."}.')
     return api_key
 
 
-def join_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return headers by lower-cased name; the values of a repeated one joined by ", " (RFC 9110, 5.3)."""
-    joined: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    return joined
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -4,49 +4,81 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_incoming.web.guard import App, Guard, Receive, Scope, Send
+import uvicorn
+from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from airflow_incoming.core.errors import EndpointNotFound
+from airflow_incoming.web.asgi import create_receiver_app, send_response
+from airflow_incoming.web.guard import Guard, is_under
+from airflow_incoming.web.responses import from_error
 
 PREFIX = "/incoming"
-#: Seconds in which a stopping server finishes the requests that it has.
-GRACE = 15
+#: Seconds. Above the 60 for which common load balancers keep idle connections: whoever closes first
+#: must be them, or a request may meet a closing connection.
+KEEP_ALIVE = 65
+#: Seconds that requests in hand have when the server is told to stop.
+GRACEFUL_SHUTDOWN = 10
+#: Bytes. Above the guard's limit, so that its answer (431) comes before the parser's.
+MAX_HEAD = 128 * 2**10
+
+#: Everything to standard error: standard output carries a command's result alone.
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
+    },
+    "loggers": {
+        "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "airflow_incoming": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+    },
+}
 
 
-def create_app() -> App:
-    """Return the guarded receiver, served below ``/incoming`` as in the api-server."""
-    from airflow_incoming.bootstrap import container, guard_limits
-    from airflow_incoming.web.asgi import create_receiver_app
+def create_app() -> ASGIApp:
+    """Return the guarded receiver under ``/incoming``; a server process calls this once."""
+    from airflow_incoming import bootstrap
 
-    return Guard(_Mounted(create_receiver_app(container)), prefixes=("/",), limits=guard_limits)
+    receiver = create_receiver_app(bootstrap.container, start_or_fail=True)
+    # The guard is in front of every path here: no other path has anybody to look after it.
+    return Guard(_Under(PREFIX, receiver), prefixes=("",), limits=bootstrap.guard_limits)
 
 
 def run(host: str, port: int, workers: int) -> None:
-    """Serve until stopped; several workers are processes of their own."""
-    import uvicorn
-
+    """Serve until told to stop."""
     uvicorn.run(
         "airflow_incoming.web.server:create_app",
         factory=True,
         host=host,
         port=port,
         workers=workers,
-        log_config=None,
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=LOGGING,
         access_log=False,
+        proxy_headers=False,  # whoever may reach the port could otherwise claim any address
         server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
+        h11_max_incomplete_event_size=MAX_HEAD,
     )
 
 
-class _Mounted:
-    """Serves an app below the prefix; anything else is an unknown path of the same app."""
+class _Under:
+    """Serves an application under a path prefix and passes the lifespan on, as Mount doesn't."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, prefix: str, app: ASGIApp) -> None:
+        self._prefix = prefix
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if scope["type"] == "http":
-            below = path == PREFIX or path.startswith(PREFIX + "/")
-            # "//" is no path of the receiver, so it is answered as unknown.
-            scope = {**scope, "path": path[len(PREFIX) :] if below else "//", "root_path": ""}
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif is_under(get_route_path(scope), self._prefix):
+            root_path = scope.get("root_path", "") + self._prefix
+            await self._app({**scope, "root_path": root_path}, receive, send)
+        else:
+            await send_response(send, from_error(EndpointNotFound()))

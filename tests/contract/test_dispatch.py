@@ -1,0 +1,300 @@
+"""The dispatcher: each event starts its targets once, or says why not, and never blocks the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from airflow_incoming.core.errors import AlreadyLaunched, DispatchFailed, TransactionLost
+from airflow_incoming.core.integration import Configuration, parse_declaration
+from airflow_incoming.core.messages import Event, PendingEvent, Started
+from airflow_incoming.core.records import EventRecord
+from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.services.dispatch import Dispatcher, DispatchLoop
+from airflow_incoming.services.housekeeping import Housekeeping, first_id_at
+from airflow_incoming.services.manage import Bounds, Manager
+from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.stores import events, inbox
+from airflow_incoming.stores.inbox import Inbox
+from sqlalchemy import Column, Engine, MetaData, String, Table, insert, select
+from sqlalchemy.orm import Session
+
+from tests.contract.samples import NOW, WEEK, make_event, random_hash
+
+runs = Table("test_runs", MetaData(), Column("run_id", String(200), primary_key=True))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class TableLauncher:
+    """Writes each run into a table, in the dispatcher's transaction, as Airflow does."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, Exception] = {}
+        self.there: set[str] = set()
+        self.announced = 0
+
+    def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
+        pass
+
+    def launch(
+        self, session: Session, event: Event, configuration: Configuration, conf: Mapping[str, Any]
+    ) -> tuple[Started, ...]:
+        run_id = f"incoming__{event.integration}__{event.id}"
+        session.execute(insert(runs).values(run_id=run_id))
+        error = self.errors.get(str(conf.get("order.id")))
+        if error is not None:
+            raise error
+        return tuple(Started(dag_id=dag, run_id=run_id) for dag in configuration.dags)
+
+    def ready(self, session: Session, dag_ids: Collection[str], asset_uris: Collection[str]) -> set[str]:
+        return {f"dag:{dag}" for dag in dag_ids if dag in self.there}
+
+    def announce(self) -> None:
+        self.announced += 1
+
+    def discard(self) -> None:
+        pass
+
+
+class House:
+    """Everything around one dispatcher."""
+
+    def __init__(self, engine: Engine) -> None:
+        runs.metadata.create_all(engine)
+        self.engine = engine
+        self.clock = Clock()
+        self.launcher = TableLauncher()
+        self.dispatcher = Dispatcher(engine, self.launcher, clock=self.clock, batch=10)
+        self.manager = Manager(engine, clock=self.clock, bounds=Bounds(max_body=2**20))
+        self.desk = EventDesk(engine, None, clock=self.clock)
+        self.housekeeping = Housekeeping(
+            engine, self.launcher, clock=self.clock, event_retention=WEEK, dead_retention=2 * WEEK
+        )
+        declared = parse_declaration({"name": "orders", "state": "published", "dags": ["process_order"]})
+        found = self.manager.apply([declared], by="test")[0].integration
+        self.integration_id, self.version_id = found.id, found.current.id
+
+    def accept(self, *bodies: str) -> list[UUID]:
+        accepted = [
+            make_event(
+                random_hash(),
+                integration_id=self.integration_id,
+                version_id=self.version_id,
+                received_at=self.clock.now,
+                body=body,
+            )
+            for body in bodies
+        ]
+        Inbox(self.engine).append(accepted, now=self.clock.now)
+        return [event.id for event in accepted]
+
+    def event(self, event_id: UUID) -> EventRecord:
+        return self.desk.show(event_id)
+
+    def runs(self) -> set[str]:
+        with self.engine.connect() as connection:
+            return set(connection.scalars(select(runs.c.run_id)))
+
+
+@pytest.fixture
+def house(engine: Engine) -> House:
+    return House(engine)
+
+
+def test_an_event_becomes_a_run_and_is_marked(house: House) -> None:
+    """The run and the mark are committed together; the second look finds nothing."""
+    (event_id,) = house.accept('{"order": {"id": 7}}')
+    tally = house.dispatcher.drain()
+    assert (tally.dispatched, tally.failed, tally.dead, tally.held) == (1, 0, 0, 0)
+    event = house.event(event_id)
+    run_id = f"incoming__orders__{event_id}"
+    assert (event.state, event.started, event.due_at) == (
+        "dispatched",
+        (Started(dag_id="process_order", run_id=run_id),),
+        None,
+    )
+    assert house.runs() == {run_id}
+    assert house.dispatcher.drain().total == 0
+
+
+def test_a_failing_event_rolls_back_alone(house: House) -> None:
+    """Nothing of it remains, its neighbours run, and it says why in plain words."""
+    house.launcher.errors["bad"] = DispatchFailed("DAG 'x' refuses order.id.", retry=False)
+    good, bad, fine = house.accept('{"order": {"id": 1}}', '{"order": {"id": "bad"}}', '{"order": {"id": 2}}')
+    house.dispatcher.drain()
+    assert [house.event(e).state for e in (good, bad, fine)] == ["dispatched", "dead", "dispatched"]
+    assert house.event(bad).error == "DAG 'x' refuses order.id."
+    assert len(house.runs()) == 2
+
+
+def test_an_unknown_error_is_tried_again_with_growing_pauses(house: House) -> None:
+    """1, 2, 4 seconds …; when the cause is gone, it runs."""
+    house.launcher.errors["odd"] = RuntimeError("something odd")
+    (event_id,) = house.accept('{"order": {"id": "odd"}}')
+    pauses = []
+    for _ in range(4):
+        house.dispatcher.drain()
+        event = house.event(event_id)
+        assert event.state == "failed"
+        assert event.due_at is not None
+        pauses.append((event.due_at - house.clock.now).total_seconds())
+        house.clock.now = event.due_at
+    assert pauses == [1, 2, 4, 8]
+    assert "RuntimeError: something odd" in (house.event(event_id).error or "")
+    house.launcher.errors.clear()
+    house.dispatcher.drain()
+    assert house.event(event_id).state == "dispatched"
+    assert house.event(event_id).error is None
+
+
+def test_an_event_is_given_up_after_a_day(house: House) -> None:
+    """A retry that can't help any more ends; the event stays and can be replayed."""
+    house.launcher.errors["odd"] = DispatchFailed("DAG 'x' does not exist.", retry=True)
+    (event_id,) = house.accept('{"order": {"id": "odd"}}')
+    house.dispatcher.drain()
+    house.clock.now += timedelta(days=1)
+    house.dispatcher.drain()
+    assert house.event(event_id).state == "dead"
+    assert house.event(event_id).error == "DAG 'x' does not exist. Given up after 2 attempts."
+
+
+def test_an_event_runs_as_soon_as_its_dag_exists(house: House) -> None:
+    """What waits for a DAG is tried when the DAG appears, not when a pause ends."""
+    house.launcher.errors["early"] = DispatchFailed("no DAG", retry=True, waiting_for="dag:process_order")
+    (event_id,) = house.accept('{"order": {"id": "early"}}')
+    house.dispatcher.drain()
+    assert house.housekeeping.release() == 0
+    house.launcher.errors.clear()
+    house.launcher.there.add("process_order")
+    assert house.housekeeping.release() == 1
+    house.dispatcher.drain()
+    assert house.event(event_id).state == "dispatched"
+
+
+def test_a_run_that_another_made_counts_as_done(house: House) -> None:
+    """The run id is the second lock."""
+    started = (Started(dag_id="process_order", run_id="r"),)
+    house.launcher.errors["twin"] = AlreadyLaunched("exists", started=started)
+    (event_id,) = house.accept('{"order": {"id": "twin"}}')
+    house.dispatcher.drain()
+    assert (house.event(event_id).state, house.event(event_id).started) == ("dispatched", started)
+
+
+def test_an_event_that_ends_the_transaction_spoils_one_batch_only(house: House) -> None:
+    """The batch is taken anew without it."""
+    house.launcher.errors["spoiler"] = TransactionLost("Airflow rolled back.")
+    good, bad = house.accept('{"order": {"id": 1}}', '{"order": {"id": "spoiler"}}')
+    house.dispatcher.dispatch_batch()
+    assert [house.event(e).state for e in (good, bad)] == ["dispatched", "failed"]
+    assert len(house.runs()) == 1
+
+
+def test_a_suspended_integration_holds_and_a_resumed_one_goes_on(house: House) -> None:
+    """Nothing is lost in between."""
+    house.manager.suspend("orders", by="test")
+    ids = house.accept(*['{"order": {"id": 1}}'] * 12)
+    assert house.dispatcher.drain().held == 12
+    assert {house.event(e).state for e in ids} == {"held"}
+    assert house.runs() == set()
+    house.manager.resume("orders", by="test")
+    assert house.dispatcher.drain().dispatched == 12
+
+
+def test_a_deleted_integration_still_runs_what_it_accepted(house: House) -> None:
+    """A 200 is kept; unless the administrator discards it in so many words."""
+    (kept,) = house.accept('{"order": {"id": 1}}')
+    assert house.manager.delete("orders", by="test") == 0
+    house.dispatcher.drain()
+    assert house.event(kept).state == "dispatched"
+
+
+def test_discarded_events_are_dead(house: House) -> None:
+    """Deleting with discard_pending says how many it cost."""
+    (lost,) = house.accept('{"order": {"id": 1}}')
+    assert house.manager.delete("orders", by="me", discard_pending=True) == 1
+    assert house.dispatcher.drain().total == 0
+    assert house.event(lost).error == "Discarded when orders was deleted by me."
+
+
+def test_many_dispatchers_never_run_an_event_twice(house: House) -> None:
+    """Four dispatchers drain two hundred events: two hundred runs."""
+    ids = house.accept(*['{"order": {"id": 1}}'] * 200)
+
+    def drain(_: int) -> int:
+        return Dispatcher(house.engine, TableLauncher(), clock=house.clock, batch=7).drain().dispatched
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(drain, range(4))) == 200
+    assert house.runs() == {f"incoming__orders__{event_id}" for event_id in ids}
+
+
+def test_replaying(house: House) -> None:
+    """A dead event runs under its own id, a dispatched one as a copy."""
+    house.launcher.errors["bad"] = DispatchFailed("no", retry=False)
+    done, dead = house.accept('{"order": {"id": 1}}', '{"order": {"id": "bad"}}')
+    house.dispatcher.drain()
+    house.launcher.errors.clear()
+    replayed = {replay.event_id: replay for replay in house.desk.replay([done, dead], by="test")}
+    assert (replayed[done].action, replayed[dead].action) == ("copied", "requeued")
+    house.dispatcher.drain()
+    copy = replayed[done].new_id
+    assert copy is not None
+    assert (house.event(dead).state, house.event(copy).state) == ("dispatched", "dispatched")
+    assert house.event(copy).replay_of == done
+    assert len(house.runs()) == 3
+
+
+def test_retention_deletes_what_is_old_and_done(house: House) -> None:
+    """Dispatched and dead events and expired claims go; waiting ones never do."""
+    house.clock.now = NOW - timedelta(days=30)
+    old = make_event(
+        random_hash(), integration_id=house.integration_id, version_id=house.version_id, received_at=house.clock.now
+    )
+    waiting = make_event(None, integration_id=house.integration_id, version_id=house.version_id)
+    from dataclasses import replace
+
+    ids = [UUID(int=first_id_at(house.clock.now).int + n) for n in (1, 2)]
+    old, waiting = replace(old, id=ids[0]), replace(waiting, id=ids[1], received_at=house.clock.now)
+    with transaction(house.engine) as connection:
+        inbox.claim(connection, [old], now=house.clock.now)
+        inbox.insert_events(connection, [old])
+    house.dispatcher.drain()
+    with transaction(house.engine) as connection:
+        inbox.insert_events(connection, [waiting])
+    house.clock.now = NOW
+    assert house.housekeeping.purge() == 2
+    with reading(house.engine) as connection:
+        assert events.read(connection, old.id) is None
+        assert events.read(connection, waiting.id) is not None
+
+
+def test_the_loop_wakes_up_and_stops(house: House) -> None:
+    """A woken loop dispatches long before its interval ends, and leaves no sign of life behind."""
+    loop = DispatchLoop(house.dispatcher, house.housekeeping, interval=timedelta(seconds=30))
+    loop.start()
+    (event_id,) = house.accept('{"order": {"id": 7}}')
+    loop.wake()
+    done = threading.Event()
+    for _ in range(100):
+        if house.event(event_id).state == "dispatched":
+            done.set()
+            break
+        done.wait(0.05)
+    loop.stop()
+    assert done.is_set()
+    with reading(house.engine) as connection:
+        from airflow_incoming.stores import dispatchers
+
+        assert dispatchers.read_all(connection) == []

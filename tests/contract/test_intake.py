@@ -1,0 +1,218 @@
+"""The intake: whoever is answered 200 or 204 is answered truly, with and without Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow_incoming.core.errors import (
+    DatabaseUnavailable,
+    Overloaded,
+    RedisUnavailable,
+    Stopping,
+    Unavailable,
+)
+from airflow_incoming.core.messages import Event, Outcome
+from airflow_incoming.db import tables
+from airflow_incoming.services.intake import SLIDE_EVERY, Intake, IntakeLimits
+from airflow_incoming.stores.dedup import DedupMemory, InMemoryDedup
+from airflow_incoming.stores.inbox import Inbox
+from sqlalchemy import Engine, event, func, select
+
+from tests.contract.samples import NOW, make_event, random_hash
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> Any:
+        return self.now
+
+
+class Down(InMemoryDedup):
+    """A memory out of reach."""
+
+    def look(self, windows: Mapping[str, timedelta]) -> Any:
+        raise RedisUnavailable("down")
+
+    def remember(self, memories: Any) -> None:
+        raise RedisUnavailable("down")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def intake(engine: Engine, dedup_memory: DedupMemory, clock: Clock) -> Iterator[Intake]:
+    intake = Intake(Inbox(engine), dedup_memory, clock=clock)
+    intake.start()
+    yield intake
+    intake.stop()
+
+
+def outcomes(intake: Intake, *events: Event) -> list[Outcome]:
+    return [future.result(10) for future in [intake.submit(event) for event in events]]
+
+
+def stored(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(tables.event)) or 0
+
+
+def count_statements(engine: Engine) -> list[str]:
+    statements: list[str] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def count(_c: Any, _cu: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    return statements
+
+
+def test_hundred_equal_requests_are_one_event(intake: Intake, engine: Engine) -> None:
+    """One 200 and 99 × 204, all naming the same event."""
+    hash_ = random_hash()
+    results = outcomes(intake, *(make_event(hash_) for _ in range(100)))
+    assert sorted(result.status for result in results) == ["accepted"] + ["duplicate"] * 99
+    assert len({result.event_id for result in results}) == 1
+    assert stored(engine) == 1
+
+
+def test_a_known_duplicate_costs_no_statement(intake: Intake, engine: Engine) -> None:
+    """What the fast memory knows never reaches the database."""
+    hash_ = random_hash()
+    outcomes(intake, make_event(hash_))
+    statements = count_statements(engine)
+    assert outcomes(intake, make_event(hash_))[0].status == "duplicate"
+    assert statements == []
+
+
+def test_a_batch_costs_a_bounded_number_of_statements(engine: Engine, dedup_memory: DedupMemory) -> None:
+    """A hundred new events take as many statements as one: BEGIN, claims, events."""
+    intake = Intake(Inbox(engine), dedup_memory, clock=lambda: NOW)
+    statements = count_statements(engine)
+    batch: list[tuple[Event, Future[Outcome]]] = [(make_event(random_hash()), Future()) for _ in range(100)]
+    intake.take_in(batch)
+    assert all(future.result(0).status == "accepted" for _, future in batch)
+    assert len([s for s in statements if s.startswith("INSERT")]) == 2
+
+
+def test_without_redis_the_database_decides(engine: Engine, clock: Clock) -> None:
+    """An outage of Redis changes no answer."""
+    intake = Intake(Inbox(engine), Down(), clock=clock)
+    intake.start()
+    hash_ = random_hash()
+    assert [o.status for o in outcomes(intake, make_event(hash_))] == ["accepted"]
+    assert [o.status for o in outcomes(intake, make_event(hash_))] == ["duplicate"]
+    intake.stop()
+
+
+def test_a_flushed_redis_forgets_nothing(engine: Engine, clock: Clock) -> None:
+    """The database still knows; the memory learns it again."""
+    memory = InMemoryDedup()
+    intake = Intake(Inbox(engine), memory, clock=clock)
+    intake.start()
+    hash_ = random_hash()
+    first = outcomes(intake, make_event(hash_))[0]
+    memory.forget(hash_)
+    again = outcomes(intake, make_event(hash_))[0]
+    assert (again.status, again.event_id) == ("duplicate", first.event_id)
+    assert hash_ in memory.look({hash_: timedelta(days=7)})
+    intake.stop()
+
+
+def test_what_redis_keeps_alive_reaches_the_database_once_an_hour(
+    intake: Intake, engine: Engine, clock: Clock
+) -> None:
+    """Duplicates that only Redis saw move the claim forward, at most once an hour."""
+    hash_ = random_hash()
+    outcomes(intake, make_event(hash_))
+    clock.now = NOW + SLIDE_EVERY + timedelta(seconds=1)
+    statements = count_statements(engine)
+    outcomes(intake, make_event(hash_))
+    outcomes(intake, make_event(hash_))
+    assert len([s for s in statements if s.startswith("UPDATE")]) == 1
+    with engine.connect() as connection:
+        expires = connection.scalar(select(tables.dedup.c.expires_at))
+    assert expires == clock.now + timedelta(days=7)
+
+
+def test_a_dead_database_refuses_all(clock: Clock) -> None:
+    """Nobody is told that something was stored which wasn't."""
+
+    class Dead(Inbox):
+        def append(self, events: Any, *, now: Any) -> Any:
+            raise DatabaseUnavailable
+
+    intake = Intake(Dead(None), InMemoryDedup(), clock=clock)  # type: ignore[arg-type]
+    intake.start()
+    for future in [intake.submit(make_event(random_hash())) for _ in range(3)]:
+        with pytest.raises(DatabaseUnavailable):
+            future.result(10)
+    intake.stop()
+
+
+def test_a_connection_lost_during_commit_is_tried_again(engine: Engine, clock: Clock) -> None:
+    """The event was stored, the answer was lost: the second attempt finds it and answers 200."""
+
+    class Cut(Inbox):
+        cut = True
+
+        def append(self, events: Any, *, now: Any) -> Any:
+            owners = super().append(events, now=now)
+            if self.cut:
+                self.cut = False
+                raise DatabaseUnavailable
+            return owners
+
+    intake = Intake(Cut(engine), InMemoryDedup(), clock=clock)
+    intake.start()
+    assert [o.status for o in outcomes(intake, make_event(random_hash()), make_event(None))] == ["accepted"] * 2
+    assert stored(engine) == 2
+    intake.stop()
+
+
+def test_an_event_that_the_database_refuses_spoils_no_other(engine: Engine, clock: Clock) -> None:
+    """One poisonous event of a batch is refused alone."""
+
+    class Picky(Inbox):
+        def append(self, events: Any, *, now: Any) -> Any:
+            if any(event.body == "poison" for event in events):
+                raise ValueError("refused")
+            return super().append(events, now=now)
+
+    intake = Intake(Picky(engine), None, clock=clock)
+    good, bad = make_event(random_hash()), make_event(random_hash(), body="poison")
+    futures: list[Future[Outcome]] = [Future(), Future()]
+    intake.take_in([(good, futures[0]), (bad, futures[1])])
+    assert futures[0].result(0).status == "accepted"
+    with pytest.raises(Unavailable):
+        futures[1].result(0)
+
+
+def test_a_full_backlog_and_a_stopped_intake_refuse(engine: Engine, clock: Clock) -> None:
+    """Memory is bounded, and nothing is accepted that nobody will take in."""
+    intake = Intake(Inbox(engine), None, clock=clock, limits=IntakeLimits(backlog=2))
+    futures = [intake.submit(make_event()) for _ in range(3)]
+    with pytest.raises(Overloaded):
+        futures[2].result(0)
+    intake.start()
+    assert [future.result(10).status for future in futures[:2]] == ["accepted", "accepted"]
+    intake.stop()
+    with pytest.raises(Stopping):
+        intake.submit(make_event()).result(0)
+
+
+def test_stopping_takes_in_what_waits(engine: Engine, clock: Clock) -> None:
+    """A clean stop loses nothing that was submitted before it."""
+    intake = Intake(Inbox(engine), None, clock=clock)
+    futures = [intake.submit(make_event(random_hash())) for _ in range(50)]
+    intake.start()
+    intake.stop()
+    assert [future.result(0).status for future in futures] == ["accepted"] * 50

@@ -1,0 +1,291 @@
+"""Managing integrations and keys, and what receivers see of it within a second."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow_incoming.core.errors import (
+    Conflict,
+    EndpointNotFound,
+    InvalidConfiguration,
+    NotFound,
+    SecretsUnprotected,
+    Unauthorized,
+    Unavailable,
+)
+from airflow_incoming.core.integration import parse_declaration
+from airflow_incoming.core.rates import RateLimiter
+from airflow_incoming.core.tokens import TokenPolicy, verify
+from airflow_incoming.core.units import Rate
+from airflow_incoming.db import tables
+from airflow_incoming.services.keys import KeyManager, TokenIssuer
+from airflow_incoming.services.manage import Bounds, Manager
+from airflow_incoming.stores.directory import Directory
+from sqlalchemy import Engine, event, select
+
+from tests.contract.samples import NOW
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+        self.seconds = 1000.0
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def advance(self, step: timedelta) -> None:
+        self.now += step
+        self.seconds += step.total_seconds()
+
+
+class ReversingCipher:
+    """Not a cipher: tells apart what is stored from what was given."""
+
+    broken = False
+
+    def encrypt(self, secret: bytes) -> str:
+        return secret.hex()[::-1]
+
+    def decrypt(self, encrypted: str) -> bytes:
+        if self.broken:
+            raise ValueError("another key")
+        return bytes.fromhex(encrypted[::-1])
+
+
+class NoCipher(ReversingCipher):
+    def encrypt(self, secret: bytes) -> str:
+        raise SecretsUnprotected
+
+
+class House:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.clock = Clock()
+        self.cipher = ReversingCipher()
+        self.manager = Manager(engine, clock=self.clock, bounds=Bounds(max_body=2**20))
+        self.keys = KeyManager(engine, self.cipher, clock=self.clock)
+        self.directory = Directory(engine, self.cipher, monotonic=self.clock.monotonic)
+        self.policy = TokenPolicy(
+            issuer="us",
+            audience="us",
+            lifetime=timedelta(hours=1),
+            max_lifetime=timedelta(hours=1),
+            leeway=timedelta(0),
+        )
+        self.issuer = TokenIssuer(
+            engine,
+            self.directory,
+            self.policy,
+            clock=self.clock,
+            limiter=RateLimiter(self.clock.monotonic),
+            rate=Rate(100, 1),
+        )
+
+    def apply(self, **fields: Any) -> Any:
+        return self.manager.apply([parse_declaration({"name": "orders", **fields})], by="test")[0]
+
+    def snapshot(self) -> Any:
+        self.clock.advance(timedelta(seconds=1.001))
+        return self.directory.fresh()
+
+
+@pytest.fixture
+def house(engine: Engine) -> House:
+    return House(engine)
+
+
+def test_apply_is_idempotent_and_keeps_the_endpoint(house: House) -> None:
+    """Created once, unchanged the second time, updated when something differs."""
+    first = house.apply(state="published", dags=["a"])
+    second = house.apply(state="published", dags=["a"])
+    third = house.apply(state="published", dags=["b"])
+    assert [change.action for change in (first, second, third)] == ["created", "unchanged", "updated"]
+    assert len({change.integration.endpoint_id for change in (first, second, third)}) == 1
+    assert len(first.integration.endpoint_id) == 26
+    assert (third.integration.current.number, third.integration.state) == (2, "published")
+
+
+def test_apply_fails_whole(house: House) -> None:
+    """A mistake in the second integration leaves nothing of the first."""
+    good = parse_declaration({"name": "good", "state": "published"})
+    bad = parse_declaration({"name": "bad", "state": "published", "auth": {"type": "jwt", "api_key": "none"}})
+    with pytest.raises(InvalidConfiguration) as caught:
+        house.manager.apply([good, bad], by="test")
+    assert caught.value.path == ("integrations", 1, "auth", "api_key")
+    assert house.manager.list() == []
+
+
+def test_dry_run_changes_nothing(house: House) -> None:
+    """It says what would happen."""
+    declared = parse_declaration({"name": "orders"})
+    assert house.manager.apply([declared], by="test", dry_run=True)[0].action == "created"
+    assert house.manager.list() == []
+
+
+def test_limits_of_the_installation_bind(house: House) -> None:
+    """A body limit that the guard would never let through is refused when it is written."""
+    with pytest.raises(InvalidConfiguration, match="max_body"):
+        house.apply(limits={"body": "2MiB"})
+
+
+def test_a_saved_draft_leaves_the_published_version_running(house: House) -> None:
+    """State by state, as receivers see it."""
+    endpoint_id = house.apply(state="published", dags=["a"]).integration.endpoint_id
+    assert house.snapshot().endpoint(endpoint_id).configuration.dags == ("a",)
+    house.manager.suspend("orders", by="test")
+    assert house.snapshot().endpoint(endpoint_id).configuration.dags == ("a",)
+    house.manager.resume("orders", by="test")
+    house.manager.unpublish("orders", by="test")
+    with pytest.raises(EndpointNotFound):
+        house.snapshot().endpoint(endpoint_id)
+    house.manager.publish("orders", by="test")
+    assert house.snapshot().endpoint(endpoint_id).name == "orders"
+    house.manager.delete("orders", by="test")
+    with pytest.raises(EndpointNotFound):
+        house.snapshot().endpoint(endpoint_id)
+
+
+def test_states_that_do_not_allow_it(house: House) -> None:
+    """A draft can't be suspended, a running one can't be resumed, a missing one can't be anything."""
+    house.apply(state="draft")
+    with pytest.raises(Conflict):
+        house.manager.suspend("orders", by="test")
+    with pytest.raises(Conflict):
+        house.manager.resume("orders", by="test")
+    for verb in (house.manager.publish, house.manager.unpublish, house.manager.delete, house.manager.suspend):
+        with pytest.raises(NotFound):
+            verb("nobody", by="test")
+
+
+def test_unknown_endpoints_cost_no_query_and_changes_show_within_a_second(house: House) -> None:
+    """Strangers who guess are answered from memory."""
+    house.snapshot()
+    statements: list[str] = []
+    event.listen(house.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    for number in range(100):
+        with pytest.raises(EndpointNotFound):
+            house.directory.current().endpoint(f"guess{number}")  # type: ignore[union-attr]
+    assert statements == []
+    house.clock.advance(timedelta(seconds=1.001))
+    assert house.directory.current() is None
+
+
+def test_an_unchanged_directory_costs_one_query(house: House) -> None:
+    """Only the revision is asked for."""
+    house.apply(state="published")
+    house.snapshot()
+    statements: list[str] = []
+    event.listen(house.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    house.snapshot()
+    assert [s for s in statements if "FROM incoming" in s] == [s for s in statements if "incoming_revision" in s]
+    assert len([s for s in statements if "incoming_revision" in s]) == 1
+
+
+def test_key_to_token_to_endpoint(house: House) -> None:
+    """An API key gives a token that its integration accepts; the key itself is stored nowhere."""
+    key = house.keys.create("shop", by="test")
+    endpoint_id = house.apply(
+        state="published", auth={"type": "jwt", "api_key": "shop"}
+    ).integration.endpoint_id
+    house.snapshot()
+    issued = house.issuer.issue(key.api_key, remote="1.2.3.4")
+    verify(issued.token, house.snapshot().endpoint(endpoint_id).key, house.policy, now=house.clock.now)
+    assert issued.expires_in == 3600
+    with house.engine.connect() as connection:
+        rows = connection.execute(select(tables.api_key_secret)).all() + connection.execute(
+            select(tables.api_key)
+        ).all()
+    assert key.api_key.rpartition("_")[2] not in repr(rows)
+    assert key.api_key not in repr(key)
+    assert house.keys.list()[0].last_used_at == house.clock.now - timedelta(seconds=1.001)
+
+
+def test_rotation_overlaps_then_ends(house: House) -> None:
+    """Both secrets work until the overlap ends; a second rotation drops the oldest at once."""
+    first = house.keys.create("shop", by="test")
+    second = house.keys.rotate("shop", by="test", overlap=timedelta(hours=1))
+    assert first.key_id == second.key_id
+    house.snapshot()
+    for key in (first, second):
+        house.issuer.issue(key.api_key, remote="a")
+    third = house.keys.rotate("shop", by="test", overlap=timedelta(hours=1))
+    house.snapshot()
+    with pytest.raises(Unauthorized):
+        house.issuer.issue(first.api_key, remote="a")
+    house.issuer.issue(second.api_key, remote="a")
+    house.clock.advance(timedelta(hours=1))
+    house.snapshot()
+    with pytest.raises(Unauthorized):
+        house.issuer.issue(second.api_key, remote="a")
+    house.issuer.issue(third.api_key, remote="a")
+
+
+def test_a_token_of_the_previous_secret_ends_with_it(house: House) -> None:
+    """Rotating because of a leak really ends what the leaked key made."""
+    first = house.keys.create("shop", by="test")
+    endpoint_id = house.apply(
+        state="published", auth={"type": "jwt", "api_key": "shop"}
+    ).integration.endpoint_id
+    house.snapshot()
+    token = house.issuer.issue(first.api_key, remote="a").token
+    house.keys.rotate("shop", by="test", overlap=timedelta(seconds=5))
+    verify(token, house.snapshot().endpoint(endpoint_id).key, house.policy, now=house.clock.now)
+    house.clock.advance(timedelta(seconds=5))
+    with pytest.raises(Unauthorized):
+        verify(token, house.snapshot().endpoint(endpoint_id).key, house.policy, now=house.clock.now)
+
+
+def test_revocation_closes_the_endpoint_within_a_second(house: House) -> None:
+    """No key, no entry; the name may be used again."""
+    key = house.keys.create("shop", by="test")
+    endpoint_id = house.apply(
+        state="published", auth={"type": "jwt", "api_key": "shop"}
+    ).integration.endpoint_id
+    house.snapshot()
+    house.keys.revoke("shop", by="test")
+    assert house.snapshot().endpoint(endpoint_id).key is None
+    with pytest.raises(Unauthorized):
+        house.issuer.issue(key.api_key, remote="a")
+    with pytest.raises(Conflict):
+        house.keys.rotate("shop", by="test")
+    assert house.keys.create("shop", by="test").key_id != key.key_id
+    with pytest.raises(Conflict):
+        house.keys.create("shop", by="test")
+
+
+def test_an_expired_key_gives_no_token(house: House) -> None:
+    """Expiry needs nobody to act."""
+    key = house.keys.create("shop", by="test", expires_in=timedelta(hours=2))
+    house.snapshot()
+    house.issuer.issue(key.api_key, remote="a")
+    house.clock.advance(timedelta(hours=2))
+    house.snapshot()
+    with pytest.raises(Unauthorized):
+        house.issuer.issue(key.api_key, remote="a")
+
+
+def test_secrets_that_cannot_be_read_are_our_fault(house: House) -> None:
+    """A lost Fernet key answers 503, so that senders retry, and not 401."""
+    key = house.keys.create("shop", by="test")
+    endpoint_id = house.apply(
+        state="published", auth={"type": "jwt", "api_key": "shop"}
+    ).integration.endpoint_id
+    house.cipher.broken = True
+    with pytest.raises(Unavailable):
+        house.snapshot().endpoint(endpoint_id)
+    with pytest.raises(Unavailable):
+        house.issuer.issue(key.api_key, remote="a")
+
+
+def test_no_key_without_encryption(engine: Engine) -> None:
+    """Secrets are never stored in clear."""
+    keys = KeyManager(engine, NoCipher(), clock=Clock())
+    with pytest.raises(SecretsUnprotected):
+        keys.create("shop", by="test")
+    assert keys.list() == []

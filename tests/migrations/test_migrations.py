@@ -1,0 +1,150 @@
+"""Our tables: migrations are real, reach what the models say, and touch nothing of Airflow's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from airflow_incoming.db.tables import metadata
+
+OURS = set(metadata.tables)
+
+#: Runs in a process of its own, because Airflow's settings are read once.
+SCRIPT = """
+import io, sys
+from contextlib import redirect_stdout
+from airflow import settings
+settings.initialize() if hasattr(settings, "initialize") else None
+from airflow.utils.db_manager import RunDBManager
+from airflow_incoming.db.manager import IncomingDBManager
+from sqlalchemy import inspect
+from sqlalchemy.orm import Session
+
+engine = settings.get_engine()
+def manager(): return IncomingDBManager(Session(engine))
+def tables(): return set(inspect(engine).get_table_names())
+def compare():
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={
+            "version_table": IncomingDBManager.version_table_name, "compare_type": True,
+            "include_object": lambda o, name, kind, *_: kind != "table" or name in IncomingDBManager.metadata.tables})
+        return compare_metadata(context, IncomingDBManager.metadata)
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/a.db"
+        return
+    server = request.getfixturevalue("postgres_server")
+    made = server.create_database()
+    yield made
+    server.drop_database(made)
+
+
+def run(url: str, home: Path, script: str) -> str:
+    from workbench.environment import clean_environ
+
+    env = clean_environ() | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT + script],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_migrations_and_models_agree_up_down_and_up_again(url: str, tmp_path: Path) -> None:
+    """Migrating up by the files gives what the models say; down removes all of it and nothing else."""
+    run(
+        url,
+        tmp_path,
+        """
+with engine.begin() as connection:
+    connection.exec_driver_sql("create table dag (id integer)")
+before = tables()
+manager().upgradedb(use_migration_files=True)
+ours = set(IncomingDBManager.metadata.tables)
+assert tables() == before | ours | {"alembic_version_incoming"}, tables()
+assert compare() == [], compare()
+assert manager().check_migration()
+manager().downgrade("base")
+assert tables() == before | {"alembic_version_incoming"}, tables()
+assert not manager().check_migration()
+manager().upgradedb(use_migration_files=True)
+assert compare() == [], compare()
+""",
+    )
+
+
+def test_fresh_tables_are_stamped_in_our_version_table(url: str, tmp_path: Path) -> None:
+    """A fresh installation is made from the models and stamped where Airflow's version isn't."""
+    run(
+        url,
+        tmp_path,
+        """
+manager().initdb()
+assert "alembic_version" not in tables(), tables()
+assert manager().get_current_revision() == manager().get_script_object().get_current_head()
+assert compare() == [], compare()
+""",
+    )
+
+
+@pytest.mark.parametrize(
+    ("dialect", "word"),
+    [
+        ("sqlite:////nowhere/a.db", "CREATE TABLE incoming_event"),
+        ("postgresql+psycopg2://u@h/d", "UUID"),
+        ("mysql+mysqldb://u@h/d", "LONGTEXT"),
+    ],
+)
+def test_offline_sql(dialect: str, word: str, tmp_path: Path) -> None:
+    """The SQL can be printed for each dialect, up and down, without a database."""
+    printed = run(
+        "sqlite:///" + str(tmp_path / "x.db"),
+        tmp_path,
+        f"""
+from alembic import command
+config = IncomingDBManager(Session(engine)).get_alembic_config()
+config.set_main_option("sqlalchemy.url", {dialect!r})
+command.upgrade(config, "head", sql=True)
+command.downgrade(config, "head:base", sql=True)
+""",
+    )
+    assert word in printed
+    assert all(f"CREATE TABLE {table}" in printed for table in OURS)
+    assert all(f"DROP TABLE {table}" in printed for table in OURS)
+
+
+def test_airflow_discovers_the_manager_and_the_options(tmp_path: Path) -> None:
+    """Plain ``airflow db migrate`` will make our tables, and every option has its documentation."""
+    run(
+        f"sqlite:///{tmp_path}/a.db",
+        tmp_path,
+        """
+RunDBManager().validate()
+required = RunDBManager().get_required_table_names()
+assert set(IncomingDBManager.metadata.tables) | {"alembic_version_incoming"} <= required, required
+from airflow.providers_manager import ProvidersManager
+from airflow.configuration import conf
+from airflow_incoming.settings import OPTIONS, read_settings
+ProvidersManager().initialize_providers_configuration()
+assert set(conf.configuration_description["incoming"]["options"]) == set(OPTIONS)
+assert read_settings(lambda name: conf.get("incoming", name)) == read_settings(lambda name: None)
+""",
+    )
