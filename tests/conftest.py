@@ -1,30 +1,69 @@
-"""Real services for every room."""
+"""Real services for every room. A missing one skips its tests here, and fails them in CI."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from workbench.postgres import PostgresServer, find_postgres
-from workbench.redis import RedisServer, find_redis
+if TYPE_CHECKING:
+    from workbench.postgres import PostgresServer
+    from workbench.processes import Processes
+    from workbench.redis import RedisServer
+
+    from tests.house import Builder
 
 PREFIX = Path(sys.prefix)
 
 
+def missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing, and this is CI")
+    pytest.skip(f"{what} is missing")
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(find_redis(PREFIX), tmp_path_factory.mktemp("redis")).start()
+    from workbench.redis import RedisServer, find_redis
+
+    binary = find_redis(PREFIX)
+    if binary is None:
+        missing("redis-server")
+    assert binary is not None
+    server = RedisServer(binary, tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    server = PostgresServer(find_postgres(PREFIX)).start()
+    from workbench.postgres import PostgresServer, find_postgres
+
+    programs = find_postgres(PREFIX)
+    if programs is None:
+        missing("PostgreSQL")
+    assert programs is not None
+    server = PostgresServer(programs).start()
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    from tests.house import Builder
+
+    return Builder(tmp_path_factory.mktemp("houses"))
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    from workbench.processes import Processes
+
+    with Processes() as running:
+        yield running

@@ -127,17 +127,17 @@ class _Flattening:
         if depth > MAX_DEPTH:
             raise UnstorableJSON(f"The payload is nested deeper than {MAX_DEPTH} levels.")
         flat = self.flat
-        leaves = 0
+        leaves = len(container)
         # Every member gives at least one parameter, whose name begins with the prefix.
-        self._check(len(flat) + len(container), self._size + len(container) * len(prefix))
+        self._check(len(flat) + leaves, self._size + leaves * len(prefix))
         for key, value in _members(container):
             if "." in key or "\\" in key:
                 key = _escape(key)
-            if value and isinstance(value, _CONTAINERS):
-                self.walk(value, f"{prefix}{key}.", depth + 1)
+            if isinstance(value, _CONTAINERS) and value:
+                leaves -= 1
+                self.walk(value, prefix + key + ".", depth + 1)
             else:
                 flat[prefix + key] = value
-                leaves += 1
         self._size += leaves * len(prefix)
         self._check(len(flat), self._size)
 

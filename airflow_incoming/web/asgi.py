@@ -19,14 +19,12 @@ from airflow_incoming.core.messages import Outcome, Request
 from airflow_incoming.web.guard import ClientGone
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
-from airflow_incoming.web.routes import find_route, parse_api_key
+from airflow_incoming.web.routes import ACCEPT_TIMEOUT, find_route, parse_api_key
 from airflow_incoming.web.running import RunningContainer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Seconds after which a request that is still undecided is answered 503.
-ACCEPT_TIMEOUT = 10.0
 #: Threads for what blocks (tokens, health, the start), and how many may wait for them. Our own,
 #: because Airflow's synchronous routes live on the shared ones.
 THREADS = 4
@@ -79,7 +77,9 @@ class ReceiverApp(FastAPI):
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         room, endpoint_id = find_route(scope["method"], get_route_path(scope))
-        container = self._container.running or await self._threads.run(self._container.get)
+        container = self._container.running
+        if container is None:
+            container = await self._threads.run(self._container.get)
         if room == "health":
             return from_health(await self._threads.run(container.health.report))
         body = await read_body(receive)

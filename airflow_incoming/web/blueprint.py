@@ -20,13 +20,10 @@ from airflow_incoming.core.errors import BodyTooLarge, Stopping, Unavailable
 from airflow_incoming.core.messages import Outcome, Request
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
-from airflow_incoming.web.routes import find_route, parse_api_key
+from airflow_incoming.web.routes import ACCEPT_TIMEOUT, find_route, parse_api_key
 from airflow_incoming.web.running import RunningContainer
 
 log = logging.getLogger(__name__)
-
-#: Seconds after which a request that is still undecided is answered 503, and its thread is free.
-ACCEPT_TIMEOUT = 10.0
 
 
 def create_blueprint(

@@ -7,11 +7,9 @@ passes untouched.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 
 from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +21,7 @@ from airflow_incoming.core.errors import (
     Overloaded,
     RequestRejected,
 )
+from airflow_incoming.web.deadline import Deadline
 from airflow_incoming.web.responses import Response, from_error
 
 #: Seconds for which the rest of a refused body is read and thrown away. Closing with unread bytes
@@ -114,7 +113,7 @@ class Guard:
         limits = self._limits
         length, exact = _check_headers(scope["headers"], limits)
         place.take(limits)
-        with _Deadline(limits.body_timeout):
+        with Deadline(limits.body_timeout):
             body = await _read(receive, place, limits)
         if length is not None and length != len(body):
             raise RequestRejected("The request body doesn't have the length that Content-Length says.")
@@ -196,39 +195,6 @@ class _Replay:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
-class _Deadline:
-    """Raises BodyTimeout in the task that is inside the block for too long.
-
-    As asyncio.timeout(), which Python 3.10 lacks; anyio's costs five times as much per request.
-    """
-
-    __slots__ = ("_expired", "_seconds", "_task", "_timer")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._expired = False
-
-    def __enter__(self) -> None:
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        if not self._expired:
-            return
-        uncancel = getattr(self._task, "uncancel", None)  # Python 3.11: tells others' cancels from ours
-        others = uncancel() if uncancel is not None else 0
-        if kind is asyncio.CancelledError and not others:
-            raise BodyTimeout(f"The request body did not arrive within {self._seconds:g} seconds.") from None
-
-    def _expire(self) -> None:
-        self._expired = True
-        if self._task is not None:
-            self._task.cancel()
-
-
 def is_under(path: str, prefix: str) -> bool:
     """Tell whether a path is the prefix or continues it with a slash."""
     return path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/")
@@ -292,7 +258,7 @@ def _with_length(scope: Scope, length: int) -> Scope:
 
 
 async def _drain(receive: Receive) -> None:
-    with suppress(BodyTimeout), _Deadline(LINGER):
+    with suppress(BodyTimeout), Deadline(LINGER):
         while True:
             message = await receive()
             if message["type"] == "http.disconnect" or not message.get("more_body", False):

@@ -19,6 +19,9 @@ Room = Literal["receive", "token", "health"]
 TOKEN_PATHS = frozenset({"/auth/token", "/uauth/v2/auth/login/profile"})
 MAX_TOKEN_BODY = 4096
 
+#: Seconds after which a request that is still undecided is answered 503.
+ACCEPT_TIMEOUT = 10.0
+
 
 class OnlyGetAllowed(MethodNotAllowed):
     """Only GET is allowed here."""

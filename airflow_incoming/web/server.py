@@ -41,7 +41,11 @@ def create_app() -> ASGIApp:
     """Return the guarded receiver under ``/incoming``; a server process calls this once."""
     from airflow_incoming import bootstrap
 
-    receiver = create_receiver_app(bootstrap.container, start_or_fail=True)
+    receiver = create_receiver_app(
+        bootstrap.container,
+        accept_timeout=bootstrap.settings().accept_timeout.total_seconds(),
+        start_or_fail=True,
+    )
     # The guard is in front of every path here: no other path has anybody to look after it.
     return Guard(_Under(PREFIX, receiver), prefixes=("",), limits=bootstrap.guard_limits)
 

@@ -46,7 +46,7 @@ class Airflow:
         self._environment = environment
         self.home = home
         self.port = port
-        self.url = f"http://localhost:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         self.database = database or f"sqlite:///{home}/airflow.db"
         passwords = home / "passwords.json"
         passwords.write_text(json.dumps({"admin": "admin"}))
@@ -73,22 +73,25 @@ class Airflow:
             | {
                 "AIRFLOW_HOME": str(home),
                 "PATH": f"{environment.directory / 'bin'}:{os.environ['PATH']}",
-                "PYTHONWARNINGS": "ignore",
+                "PYTHONWARNINGS": "ignore",  # Airflow's own, of no use to who reads the logs
                 "NO_COLOR": "1",
             }
         )
 
     def run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run one ``airflow`` command."""
-        return subprocess.run(
-            [str(self._environment.binary("airflow")), *command],
-            env=self.env,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=180,
-        )
+        try:
+            return subprocess.run(
+                [str(self._environment.binary("airflow")), *command],
+                env=self.env,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=300,
+            )
+        except subprocess.TimeoutExpired:
+            raise Failed(f"airflow {' '.join(command)} takes more than 300 s.") from None
 
     def result(self, *command: str) -> Any:
         """Run one command of ours with ``--output json`` and return its result."""
@@ -107,6 +110,9 @@ class Airflow:
         """Return a component of Airflow, not started."""
         if name == "api-server":
             arguments = ("--host", "127.0.0.1", "--port", str(self.port), *arguments)
+        elif name in ("scheduler", "triggerer"):
+            # Logs lie on this machine; without this each would serve them on a fixed port, to everybody.
+            arguments = ("--skip-serve-logs", *arguments)
         return self.process(name, name, *arguments)
 
     def process(self, log: str, *command: str, env: Mapping[str, str] | None = None) -> Process:

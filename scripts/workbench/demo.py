@@ -7,13 +7,18 @@ was started.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +39,10 @@ def main() -> int:
     args = parser.parse_args()
     began = time.monotonic()
     say("airflow-incoming: webhooks for Apache Airflow\n")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # all three end as Ctrl-C does
     try:
-        with Processes(HOME / "running.json") as processes:
+        with alone(), Processes(HOME / "running.json") as processes:
             demo = Demo(processes, port=args.port, reset=args.reset)
             demo.prepare()
             demo.start()
@@ -50,7 +57,20 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         say("\nStopped.")
+        return 1 if args.check else 0
     return 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Refuse to run beside another demonstration in the same checkout."""
+    HOME.mkdir(exist_ok=True)
+    with (HOME / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failed("Another demonstration is running in this checkout. Stop it first.") from None
+        yield
 
 
 class Demo:
@@ -70,7 +90,6 @@ class Demo:
 
     def prepare(self) -> None:
         """Install what isn't installed, start Redis, make the tables."""
-        HOME.mkdir(exist_ok=True)
         self._environment.prepare()
         redis = self._start_redis()
         self.airflow = Airflow(
@@ -80,6 +99,9 @@ class Demo:
             keys=self._kept.secrets(),
             options={"incoming.redis_url": redis.url, "incoming.redis_prefix": "demo"},
         )
+        for log in self.airflow.home.glob("*.log"):
+            log.unlink()
+        self._write_environment()
         digest = _digest()
         if self._kept.get("tables") != digest or not (HOME / "airflow" / "airflow.db").exists():
             with step("Making the tables: airflow db migrate"):
@@ -133,6 +155,7 @@ Health           {self.airflow.url}/incoming/health
 form (no auth)   {form}
 orders (JWT)     {orders}
 Logs             {self.airflow.home}/*.log
+Commands         . {shlex.quote(str(HOME / "env"))}; airflow incoming list
 
 Post an answer; post it twice to see the 204:
 
@@ -160,6 +183,13 @@ Ctrl-C stops everything.""")
             time.sleep(1)
         raise Failed(f"{ended.name} has ended by itself.\n{ended.tail()}")
 
+    def _write_environment(self) -> None:
+        """Write what makes ``airflow`` in another shell talk to this installation."""
+        names = [name for name in self.airflow.env if name.startswith("AIRFLOW")]
+        lines = [f"export {name}={shlex.quote(self.airflow.env[name])}" for name in sorted(names)]
+        lines.append(f"PATH={shlex.quote(str(self._environment.directory / 'bin'))}:$PATH")
+        write_privately(HOME / "env", "\n".join(lines) + "\n")
+
     def _start_redis(self) -> RedisServer:
         binary = find_redis(self._environment.directory)
         if binary is None:
@@ -172,18 +202,20 @@ Ctrl-C stops everything.""")
             self._processes.start(redis.process).wait_until(redis.answers, seconds=20)
         return redis
 
-    def _wait(self, ready: Any, what: str) -> None:
+    def _wait(self, ready: Callable[[], bool], what: str) -> None:
         def alive() -> bool:
             return self._processes.ended() is None
 
         try:
-            wait_until(ready, seconds=120, what=what, alive=alive)
+            wait_until(ready, seconds=180, what=what, alive=alive, every=0.3)
         except Failed as failure:
             ended = self._processes.ended()
             logs = [ended] if ended else self._processes.running()
-            raise Failed("\n".join([str(failure), *(process.tail() for process in logs)])) from None
+            raise Failed("\n".join([str(failure), *(process.tail(12) for process in logs)])) from None
 
-    def _post(self, url: str, payload: Any, expected: int, what: str, headers: Any = None) -> dict[str, Any]:
+    def _post(
+        self, url: str, payload: Any, expected: int, what: str, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         with step(what) as shown:
             status, received, body = fetch(url, payload=payload, headers=headers)
             shown.note = f"{status} {received.get('X-Incoming-Status', '')}".strip()
@@ -226,13 +258,20 @@ class Kept:
 
     def put(self, name: str, value: Any) -> None:
         self._values[name] = value
-        with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(self._values, file)
+        write_privately(self._path, json.dumps(self._values))
 
     def secrets(self) -> dict[str, str]:
         if self.get("secrets") is None:
             self.put("secrets", make_secrets())
         return dict(self.get("secrets"))
+
+
+def write_privately(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    draft = path.with_suffix(".new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
 
 
 def _digest() -> str:

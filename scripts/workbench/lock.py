@@ -14,7 +14,9 @@ COMPILE = ["pip", "compile", "--universal", "--python-version", "3.10", "--no-an
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/lock", description=__doc__)
-    parser.add_argument("--upgrade", action="store_true", help="take the newest versions, not those pinned now")
+    parser.add_argument(
+        "--upgrade", action="store_true", help="take the newest versions, not those pinned now"
+    )
     upgrade = ["--upgrade"] if parser.parse_args().upgrade else []
     pin("demo", *upgrade)
     # What is tested is what is demonstrated: the demo's pins bind the tests'.
@@ -25,7 +27,17 @@ def pin(name: str, *options: str) -> None:
     source, lock = f"requirements/{name}.in", f"requirements/{name}.txt"
     with step(f"Pinning {lock}"):
         subprocess.run(
-            [*uv(), *COMPILE, "--custom-compile-command", "make lock", *options, "-o", lock, "setup.cfg", source],
+            [
+                *uv(),
+                *COMPILE,
+                "--custom-compile-command",
+                "make lock",
+                *options,
+                "-o",
+                lock,
+                "setup.cfg",
+                source,
+            ],
             cwd=ROOT,
             env=clean_environ(),
             check=True,

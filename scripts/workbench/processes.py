@@ -46,7 +46,9 @@ def fetch(
     """
     data = None if payload is None else json.dumps(payload).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes through a proxy
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({})
+    )  # loopback never goes through a proxy
     try:
         with opener.open(request, timeout=timeout) as response:
             status, received, body = response.status, response.headers, response.read()
@@ -68,14 +70,23 @@ class Process:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], *, env: Mapping[str, str], log: Path, user: int | None = None
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        user: int | None = None,
     ) -> None:
         self.name = name
         self.command = [str(part) for part in command]
         self.env = dict(env)
         self.log = log
-        self._demoted: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+        self._demoted: dict[str, Any] = (
+            {} if user is None else {"user": user, "group": user, "extra_groups": []}
+        )
         self._popen: subprocess.Popen[bytes] | None = None
+        self.returncode: int | None = None
 
     @property
     def pid(self) -> int:
@@ -119,15 +130,23 @@ class Process:
 
     def stop(self, *, number: int = signal.SIGTERM, seconds: float = 15) -> None:
         """End it and all it started: politely, and after ``seconds`` not."""
+        self.ask_to_end(number)
+        self.see_off(seconds=seconds)
+
+    def ask_to_end(self, number: int = signal.SIGTERM) -> None:
+        if self.alive:
+            self.send(number)
+            self.send(signal.SIGCONT)  # what was made to hang doesn't hear a polite word
+
+    def see_off(self, *, seconds: float = 15) -> None:
+        """Wait for its end, and then end whatever is left of its group."""
         if self._popen is None:
             return
-        # What was made to hang doesn't hear a polite word.
-        for each in (number, signal.SIGCONT):
-            self.send(each)
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(seconds)
         self.send(signal.SIGKILL)
-        self._popen.wait(5)
+        self.returncode = self._popen.wait(5)
+        self._popen = None
 
     def tail(self, lines: int = 20) -> str:
         """Return the end of its log, indented."""
@@ -137,9 +156,14 @@ class Process:
 
 
 def wait_until(
-    ready: Callable[[], bool], *, seconds: float, what: str, alive: Callable[[], bool] = lambda: True
+    ready: Callable[[], bool],
+    *,
+    seconds: float,
+    what: str,
+    alive: Callable[[], bool] = lambda: True,
+    every: float = 0.1,
 ) -> None:
-    """Ask ``ready()`` until it is true."""
+    """Ask ``ready()`` every so many seconds until it is true, or ``alive()`` is not."""
     end = time.monotonic() + seconds
     while True:
         was_alive = alive()  # asked first: it may become ready and end between the two questions
@@ -149,7 +173,7 @@ def wait_until(
             raise Failed(f"Waited for {what}, but the process has ended.")
         if time.monotonic() > end:
             raise Failed(f"Waited {seconds:.0f} s for {what}.")
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 class Processes:
@@ -165,11 +189,15 @@ class Processes:
 
     def __enter__(self) -> Processes:
         if self._ledger is not None and self._ledger.exists():
-            for pid, began in json.loads(self._ledger.read_text()).items():
-                if began and _began(int(pid)) == began:
-                    with suppress(OSError):
-                        os.killpg(int(pid), signal.SIGKILL)
+            with suppress(ValueError):  # half written
+                self._end_left_behind(json.loads(self._ledger.read_text()))
         return self
+
+    def _end_left_behind(self, known: dict[str, str | None]) -> None:
+        for pid, began in known.items():
+            if began and _began(int(pid)) == began:
+                with suppress(OSError):
+                    os.killpg(int(pid), signal.SIGKILL)
 
     def __exit__(self, *_exception: object) -> None:
         self.stop()
@@ -183,10 +211,9 @@ class Processes:
     def stop(self) -> None:
         """Ask all to end at once (each is slow to), then see each one off."""
         for process in reversed(self._running):
-            if process.alive:
-                process.send(signal.SIGTERM)
+            process.ask_to_end()
         for process in reversed(self._running):
-            process.stop()
+            process.see_off()
         self._running.clear()
         if self._ledger is not None:
             self._ledger.unlink(missing_ok=True)
@@ -210,7 +237,9 @@ def _began(pid: int) -> str | None:
     try:
         if stat.exists():
             return stat.read_text().rpartition(")")[2].split()[19]
-        done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
         return done.stdout.strip() or None
     except OSError:
         return None
