@@ -70,7 +70,7 @@ def unflatten(flat: Mapping[str, Leaf]) -> dict[str, Any] | list[Any]:
         for segment in parents:
             child = node.setdefault(segment, _Node())
             if not isinstance(child, _Node):
-                raise ValueError(f"{name!r} contradicts another parameter")  # noqa: TRY004 - no type is wrong
+                raise ValueError(f"{name!r} contradicts another parameter")
             node = child
         if last in node:
             raise ValueError(f"{name!r} contradicts another parameter")

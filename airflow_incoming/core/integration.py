@@ -159,8 +159,7 @@ def parse_name(value: object) -> str:
     if isinstance(value, str) and NAME.fullmatch(value):
         return value
     raise ValueError(
-        "must be 1 to 63 of a-z, 0-9, '_' and '-', beginning with a letter or digit, "
-        f"not {value!r}"
+        f"must be 1 to 63 of a-z, 0-9, '_' and '-', beginning with a letter or digit, not {value!r}"
     )
 
 

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 _SIZE = re.compile(r"(\d{1,12})\s*(B|KB|KiB|MB|MiB|GB|GiB)?")
-_SIZE_UNITS = {None: 1, "B": 1, "KB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+_SIZE_UNITS = {
+    None: 1,
+    "B": 1,
+    "KB": 10**3,
+    "KiB": 2**10,
+    "MB": 10**6,
+    "MiB": 2**20,
+    "GB": 10**9,
+    "GiB": 2**30,
+}
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)")
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(s|m|h)")

@@ -218,7 +218,9 @@ class Dispatcher:
                 due_at=now + timedelta(seconds=pause),
             )
             tally.failed += 1
-        log.warning("Event %s of %s: %s", one.event.id, one.event.integration, error.detail)
+        # The reason may quote the payload, so it is kept with the event and not logged.
+        fate = "will be retried" if error.retry and not expired else "is dead"
+        log.warning("Event %s of %s could not be dispatched and %s", one.event.id, one.event.integration, fate)
 
     def _hold_suspended(self, connection: Connection, events: Sequence[Event]) -> set[UUID]:
         """Hold the events of suspended integrations; locked, so that a resume can't miss any."""

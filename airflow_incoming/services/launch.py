@@ -116,7 +116,7 @@ class AirflowLauncher:
         for tell in announcements:
             try:
                 tell()
-            except Exception:
+            except Exception:  # whatever a plugin does here, the asset events are committed
                 log.exception("A listener failed on an asset event")
 
     def discard(self) -> None:

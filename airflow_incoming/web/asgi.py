@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
 from starlette.types import Receive, Scope, Send
 
-from airflow_incoming.core.errors import BodyTooLarge, Overloaded, Stopping, Unavailable
+from airflow_incoming.core.errors import BodyTooLarge, Overloaded, Stopping, Undecided
 from airflow_incoming.core.messages import Outcome, Request
 from airflow_incoming.web.guard import ClientGone
 from airflow_incoming.web.ports import Container
@@ -55,7 +55,11 @@ class ReceiverApp(FastAPI):
         self, container_factory: Callable[[], Container], *, accept_timeout: float, start_or_fail: bool
     ) -> None:
         super().__init__(
-            title="Incoming webhooks", lifespan=self._lifespan, openapi_url=None, docs_url=None, redoc_url=None
+            title="Incoming webhooks",
+            lifespan=self._lifespan,
+            openapi_url=None,
+            docs_url=None,
+            redoc_url=None,
         )
         self._container = RunningContainer(container_factory)
         self._accept_timeout = accept_timeout
@@ -71,7 +75,7 @@ class ReceiverApp(FastAPI):
             response = await self._answer(scope, receive)
         except ClientGone:
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  becomes the answer, and is logged there if unexpected
             response = from_error(error)
         await send_response(send, response)
 
@@ -169,7 +173,7 @@ async def wait_for_outcome(future: Future[Outcome], timeout: float) -> Outcome:
             timer.cancel()
         if not future.done():
             log.warning("A request was still undecided after %s seconds", timeout)
-            raise Unavailable()
+            raise Undecided()
     try:
         return future.result()
     except CancelledError as error:

@@ -16,7 +16,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import BaseConverter, Rule
 
-from airflow_incoming.core.errors import BodyTooLarge, Stopping, Unavailable
+from airflow_incoming.core.errors import BodyTooLarge, Stopping, Undecided
 from airflow_incoming.core.messages import Outcome, Request
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
@@ -39,7 +39,7 @@ def create_blueprint(
     def answer(path: str) -> flask.Response:
         try:
             response = _answer(path, container, accept_timeout)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  becomes the answer, and is logged there if unexpected
             response = from_error(error)
         return _BareResponse(response.body, response.status, list(response.headers))
 
@@ -83,7 +83,7 @@ def _wait(future: Future[Outcome], timeout: float) -> Outcome:
         raise Stopping() from error
     except FutureTimeoutError as error:
         log.warning("A request was still undecided after %s seconds", timeout)
-        raise Unavailable() from error
+        raise Undecided() from error
 
 
 class _BareResponse(flask.Response):

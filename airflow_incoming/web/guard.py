@@ -91,7 +91,7 @@ class Guard:
                 scope, body = await self._admit(scope, receive, place)
             except ClientGone:
                 refusal = None
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  becomes the answer
                 refusal = from_error(error)  # the error itself would keep the buffer alive
             else:
                 await self._app(scope, _Replay(body, receive), send)

@@ -43,7 +43,7 @@ def create_app() -> ASGIApp:
 
     receiver = create_receiver_app(
         bootstrap.container,
-        accept_timeout=bootstrap.settings().accept_timeout.total_seconds(),
+        accept_timeout=bootstrap.accept_timeout(),
         start_or_fail=True,
     )
     # The guard is in front of every path here: no other path has anybody to look after it.

@@ -17,6 +17,7 @@ from workbench.steps import Failed
 
 #: What makes an Airflow; the api-server comes first, because the others talk to it.
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+SIMPLE_AUTH_MANAGER = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
 
 
 def make_secrets() -> dict[str, str]:
@@ -55,14 +56,13 @@ class Airflow:
             "core.load_examples": "False",
             "core.executor": "LocalExecutor",
             "core.parallelism": "4",
-            "core.auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+            "core.auth_manager": SIMPLE_AUTH_MANAGER,
             "core.simple_auth_manager_users": "admin:admin",
             "core.simple_auth_manager_passwords_file": str(passwords),
             "core.execution_api_server_url": f"{self.url}/execution/",
             "database.sql_alchemy_conn": self.database,
             "api.base_url": self.url,
-            "dag_processor.refresh_interval": "5",
-            "dag_processor.min_file_process_interval": "5",
+            "dag_processor.refresh_interval": "10",
             "usage_data_collection.enabled": "False",
             **(options or {}),
         }

@@ -29,6 +29,9 @@ from workbench.redis import RedisServer, find_redis
 from workbench.steps import Failed, say, step
 
 HOME = ROOT / ".demo"
+EXAMPLES = ROOT / "dags_examples"
+INTEGRATIONS = EXAMPLES / "integrations.yaml"
+DAGS = ("form_answer", "process_order")
 
 
 def main() -> int:
@@ -86,7 +89,7 @@ class Demo:
         self._port = free_port(port)
         self._kept = Kept(HOME / "kept.json")
         self._token = ""
-        self._integrations: dict[str, dict[str, Any]] = {}
+        self._urls: dict[str, str] = {}
 
     def prepare(self) -> None:
         """Install what isn't installed, start Redis, make the tables."""
@@ -112,43 +115,37 @@ class Demo:
         """Start Airflow, and make the integrations meanwhile."""
         for name in COMPONENTS:
             self._processes.start(self.airflow.component(name))
-        if self._kept.get("api_key") is None:
-            with step("Making an API key: airflow incoming keys create shop"):
-                made = self.airflow.result("incoming", "keys", "create", "shop")
-            self._kept.put("api_key", made["api_key"])
-        with step("Making two integrations: airflow incoming apply dags_examples/integrations.yaml"):
-            rows = self.airflow.result("incoming", "apply", str(ROOT / "dags_examples" / "integrations.yaml"))
-        self._integrations = {row["name"]: row for row in rows}
+        self._urls = self._make_integrations()
         with step("Waiting for Airflow"):
             self._wait(lambda: self.airflow.health().get("status") == "healthy", "Airflow to be healthy")
             self._token = self.airflow.token()
-            for dag_id in ("form_answer", "process_order"):
-                self._wait(
-                    lambda dag_id=dag_id: self.airflow.api(f"dags/{dag_id}", self._token)[0] == 200,
-                    f"DAG {dag_id} to be parsed",
-                )
+            self._wait(lambda: all(map(self._is_parsed, DAGS)), f"the DAGs {', '.join(DAGS)} to be parsed")
 
     def show(self) -> None:
         """Post, wait for the runs, post again."""
         say()
-        answer = json.loads((ROOT / "dags_examples" / "form_answer.json").read_text())
+        answer = json.loads((EXAMPLES / "form_answer.json").read_text())
         answer["form_response"]["token"] = secrets.token_hex(8)
-        url = self._integrations["form"]["url"]
+        url = self._urls["form"]
         event_id = self._post(url, answer, 200, "Posting a form's answer")["event_id"]
         run = self._await_run("form_answer", f"incoming__form__{event_id}")
         self._post(url, answer, 204, "Posting the same again: nothing starts")
         order = {"order": {"id": secrets.token_hex(4), "total": 49.9, "items": [{"sku": "A-7"}]}}
-        url = self._integrations["orders"]["url"]
+        url = self._urls["orders"]
         self._post(url, order, 401, "Posting an order without a token")
         bearer = {"Authorization": f"Bearer {self._bearer()}", "X-Request-Id": secrets.token_hex(4)}
         event_id = self._post(url, order, 200, "Posting it with a JWT", bearer)["event_id"]
         self._await_run("process_order", f"incoming__orders__{event_id}")
         say("\nThe form's answer, as the DAG received it (dag_run.conf):\n")
-        say("\n".join(f"  {name} = {json.dumps(value)}" for name, value in run["conf"].items()))
+        say(
+            "\n".join(
+                f"  {name} = {json.dumps(value, ensure_ascii=False)}" for name, value in run["conf"].items()
+            )
+        )
 
     def explain(self) -> None:
         """Say where things are and what to type."""
-        form, orders = (self._integrations[name]["url"] for name in ("form", "orders"))
+        form, orders, mark = self._urls["form"], self._urls["orders"], secrets.token_hex(4)
         say(f"""
 Airflow          {self.airflow.url}   (admin / admin)
 Health           {self.airflow.url}/incoming/health
@@ -161,7 +158,7 @@ Post an answer; post it twice to see the 204:
 
   curl -i {form} \\
     -H 'Content-Type: application/json' \\
-    -d '{{"form_response": {{"token": "{secrets.token_hex(4)}", "answers": [{{"type": "email", "email": "you@example.com"}}]}}}}'
+    -d '{{"form_response": {{"token": "{mark}", "answers": [{{"email": "you@example.com"}}]}}}}'
 
 Post an order, with a JWT that is valid for an hour:
 
@@ -182,6 +179,26 @@ Ctrl-C stops everything.""")
         while (ended := self._processes.ended()) is None:
             time.sleep(1)
         raise Failed(f"{ended.name} has ended by itself.\n{ended.tail()}")
+
+    def _make_integrations(self) -> dict[str, str]:
+        """Return the integrations' URLs by name. Each command costs seconds: what is there is kept."""
+        if self._kept.get("api_key") is None:
+            with step("Making an API key: airflow incoming keys create shop"):
+                made = self.airflow.result("incoming", "keys", "create", "shop")
+            self._kept.put("api_key", made["api_key"])
+        digest = hashlib.sha256(INTEGRATIONS.read_bytes()).hexdigest()
+        if self._kept.get("applied") != digest:
+            with step("Making two integrations: airflow incoming apply dags_examples/integrations.yaml"):
+                rows = self.airflow.result("incoming", "apply", str(INTEGRATIONS))
+            self._kept.put("endpoints", {row["name"]: row["endpoint_id"] for row in rows})
+            self._kept.put("applied", digest)
+        return {
+            name: f"{self.airflow.url}/incoming/{endpoint_id}"
+            for name, endpoint_id in self._kept.get("endpoints").items()
+        }
+
+    def _is_parsed(self, dag_id: str) -> bool:
+        return self.airflow.api(f"dags/{dag_id}", self._token)[0] == 200
 
     def _write_environment(self) -> None:
         """Write what makes ``airflow`` in another shell talk to this installation."""
@@ -220,7 +237,10 @@ Ctrl-C stops everything.""")
             status, received, body = fetch(url, payload=payload, headers=headers)
             shown.note = f"{status} {received.get('X-Incoming-Status', '')}".strip()
             if status != expected:
-                raise Failed(f"Expected {expected}, got {status}: {body}")
+                hint = " Was the integration changed by hand? scripts/demo --reset begins anew." * (
+                    status == 404
+                )
+                raise Failed(f"Expected {expected}, got {status}: {body}{hint}")
         return body if isinstance(body, dict) else {}
 
     def _bearer(self) -> str:
@@ -247,7 +267,7 @@ Ctrl-C stops everything.""")
 
 
 class Kept:
-    """What one run leaves for the next: secrets, so only the owner can read it."""
+    """What one run leaves for the next; there are secrets in it, so only its owner can read it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

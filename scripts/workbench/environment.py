@@ -19,7 +19,7 @@ UV = "uv==0.13.9"
 
 def clean_environ() -> dict[str, str]:
     """Return our environment without what would make another Python or Airflow misbehave."""
-    strange = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    strange = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
     return {k: v for k, v in os.environ.items() if k not in strange and not k.startswith("AIRFLOW")}
 
 

@@ -10,13 +10,12 @@ from workbench.environment import REQUIREMENTS, ROOT, UV, clean_environ
 from workbench.steps import step
 
 COMPILE = ["pip", "compile", "--universal", "--python-version", "3.10", "--no-annotate", "--quiet"]
+COMPILE += ["--custom-compile-command", "make lock"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/lock", description=__doc__)
-    parser.add_argument(
-        "--upgrade", action="store_true", help="take the newest versions, not those pinned now"
-    )
+    parser.add_argument("--upgrade", action="store_true", help="to the newest versions")
     upgrade = ["--upgrade"] if parser.parse_args().upgrade else []
     pin("demo", *upgrade)
     # What is tested is what is demonstrated: the demo's pins bind the tests'.
@@ -26,22 +25,8 @@ def main() -> None:
 def pin(name: str, *options: str) -> None:
     source, lock = f"requirements/{name}.in", f"requirements/{name}.txt"
     with step(f"Pinning {lock}"):
-        subprocess.run(
-            [
-                *uv(),
-                *COMPILE,
-                "--custom-compile-command",
-                "make lock",
-                *options,
-                "-o",
-                lock,
-                "setup.cfg",
-                source,
-            ],
-            cwd=ROOT,
-            env=clean_environ(),
-            check=True,
-        )
+        command = [*uv(), *COMPILE, *options, "-o", lock, "setup.cfg", source]
+        subprocess.run(command, cwd=ROOT, env=clean_environ(), check=True)
 
 
 def uv() -> list[str]:

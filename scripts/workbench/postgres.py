@@ -54,8 +54,8 @@ class PostgresServer:
         )
 
     def _initialize(self, log: Path) -> None:
-        command = [self._programs / "initdb", "-D", self._data, "--username=airflow", "--auth=trust"]
-        command += ["--encoding=UTF8", "--locale=C", "--no-sync"]
+        command: list[str | Path] = [self._programs / "initdb", "-D", self._data, "--username=airflow"]
+        command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
         making = Process("initdb", command, env=clean_environ(), log=log, user=self._user)
         making.start().wait_until(lambda: not making.alive, seconds=120, what="done")
         if not (self._data / "PG_VERSION").exists():
@@ -122,7 +122,16 @@ class PostgresServer:
         return f"postgresql+psycopg2://airflow@127.0.0.1:{self.port}/{database}"
 
     def _psql(self, statement: str, database: str = "postgres") -> subprocess.CompletedProcess[str]:
-        command = [self._programs / "psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p", str(self.port)]
+        command: list[str | Path] = [
+            self._programs / "psql",
+            "-X",
+            "-A",
+            "-t",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+        ]
         command += ["-U", "airflow", "-d", database, "-v", "ON_ERROR_STOP=1", "-c", statement]
         return subprocess.run(command, capture_output=True, text=True, env=clean_environ(), check=False)
 

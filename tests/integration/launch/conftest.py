@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from workbench.postgres import PostgresServer
 
 # Airflow reads these when it is imported, below.

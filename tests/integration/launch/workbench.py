@@ -88,7 +88,7 @@ class Workbench:
                 .where(TaskInstance.run_id.endswith(str(event.id)))
                 .order_by(TaskInstance.task_id, TaskInstance.map_index)
             )
-            return [tuple(row) for row in rows]
+            return [(task_id, map_index, state) for task_id, map_index, state in rows]
 
     def asset_events(self, event: Event) -> list[tuple[str, dict[str, Any]]]:
         """Return the asset names and extras of the asset events that carry this event's id."""

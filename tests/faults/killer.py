@@ -1,0 +1,49 @@
+"""Runs an ``airflow`` command that dies, as by ``kill -9``, at a named point.
+
+``python killer.py POINT NUMBER incoming serve …``: at the NUMBERth time that the point is reached.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from airflow_incoming.services import dispatch, intake, launch
+from airflow_incoming.stores import inbox
+
+POINTS: dict[str, tuple[Any, str]] = {
+    "intake: events written, not committed": (inbox, "insert_events"),
+    "intake: committed, Redis not told": (inbox.Inbox, "append"),
+    "intake: committed, nobody answered": (intake.Intake, "_remember"),
+    "dispatch: some runs of a batch made": (launch.AirflowLauncher, "launch"),
+    "dispatch: all runs and marks written, not committed": (dispatch.Dispatcher, "_dispatch"),
+    "dispatch: committed": (launch.AirflowLauncher, "announce"),
+}
+
+
+def die_after(owner: Any, name: str, number: int) -> None:
+    """Let a function work ``number`` times, and end the process when it returns from the last."""
+    original: Callable[..., Any] = getattr(owner, name)
+    reached = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal reached
+        result = original(*args, **kwargs)
+        reached += 1
+        if reached >= number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+if __name__ == "__main__":
+    point, number, *command = sys.argv[1:]
+    die_after(*POINTS[point], int(number))
+    sys.argv = ["airflow", *command]
+    from airflow.__main__ import main
+
+    main()

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from airflow_incoming.core.errors import MalformedJSON, UnstorableJSON, UnsupportedMediaType
+from airflow_incoming.core.payload import check_media_type, parse_json
+from hypothesis import given
+from hypothesis import strategies as st
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+VALUES = st.recursive(LEAVES, lambda inside: st.lists(inside) | st.dictionaries(TEXT, inside))
+PAYLOADS = st.lists(VALUES) | st.dictionaries(TEXT, VALUES)
+
+
+@given(PAYLOADS, st.booleans())
+def test_every_storable_value_comes_back_as_it_was_sent(payload: object, ascii_only: bool) -> None:
+    """What the standard library writes is read back the same, escaped or not."""
+    body = json.dumps(payload, ensure_ascii=ascii_only).encode()
+
+    assert repr(parse_json(body)) == repr(payload)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    """Nothing but the two refusals ever comes out."""
+    try:
+        parse_json(body)
+    except (MalformedJSON, UnstorableJSON):
+        return
+
+
+@given(st.lists(st.sampled_from(["[", "]", "{", "}", '"', "\\", "a", ":", ",", "1", "\\u0000", "e9"])))
+def test_any_pieces_of_json_are_read_or_refused(pieces: list[str]) -> None:
+    """So it is with what nearly is JSON; and what is accepted, the standard library reads alike."""
+    body = "".join(pieces).encode()
+    try:
+        value = parse_json(body)
+    except (MalformedJSON, UnstorableJSON):
+        return
+    assert value == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", "empty"),
+        (b" \r\n\t", "empty"),
+        (b"{", "line 1, column 2"),
+        (b'{"a": 1,\n "b": }', "line 2, column 7"),
+        (b'{"a": 1} x', "Extra data"),
+        (b'{"a": 1}{"a": 2}', "Extra data"),
+        (b'{"a": 1,}', "line 1"),
+        (b"[1, 2,]", "line 1"),
+        (b"{'a': 1}", "line 1, column 2"),
+        (b"{a: 1}", "line 1, column 2"),
+        (b'{"a": 1 /* one */}', "line 1"),
+        (b'// one\n{"a": 1}', "line 1, column 1"),
+        (b'{"a": NaN}', "NaN"),
+        (b'{"a": Infinity}', "Infinity"),
+        (b'{"a": -Infinity}', "Infinity"),
+        (b'{"a": 01}', "line 1"),
+        (b'{"a": +1}', "line 1"),
+        (b'{"a": .5}', "line 1"),
+        (b'{"a": 1.}', "line 1"),
+        (b'{"a": 0x1F}', "line 1"),
+        (b'{"a": True}', "line 1"),
+        (b'{"a": "b\nc"}', "control character"),
+        (b'{"a": "\x00"}', "control character"),
+        (b'{"a": "\\x41"}', "escape"),
+        (b'{"a": "\\u12"}', "escape"),
+        (b'{"a": "b', "Unterminated"),
+        (b'\xef\xbb\xbf{"a": 1}', "byte order mark"),
+        ('{"a": 1}'.encode("utf-16"), "byte order mark"),
+        ('{"a": 1}'.encode("utf-16-le"), "UTF-16"),
+        ('{"a": 1}'.encode("utf-16-be"), "UTF-16"),
+        ('{"a": 1}'.encode("utf-32-le"), "UTF-16 or UTF-32"),
+        ('{"a": 1}'.encode("utf-32-be"), "UTF-16 or UTF-32"),
+        (b'{"a": "\xe9"}', "byte 7"),
+        (b'{"a": "\xed\xa0\x80"}', "byte 7"),
+        (b'{"a": "\xc0\x80"}', "byte 7"),
+        (b"1", "object or array"),
+        (b'"text"', "object or array"),
+        (b"null", "object or array"),
+        (b"true", "object or array"),
+        (b"1e400", "object or array"),
+        (b'"\\u0000"', "object or array"),
+        (b'\xc2\xa0{"a": 1}', "line 1, column 1"),
+        (b'{"a": 1e400', "line 1"),
+        (b'{"a": "\\ud800"', "line 1"),
+    ],
+)
+def test_what_is_not_json_is_malformed(body: bytes, detail: str) -> None:
+    """RFC 8259 and nothing beside it; the detail says where or why."""
+    with pytest.raises(MalformedJSON) as refusal:
+        parse_json(body)
+    assert detail.lower() in refusal.value.detail.lower()
+
+
+def test_the_detail_never_repeats_the_body() -> None:
+    """A body may hold secrets, and a detail goes to logs."""
+    for body in (b'{"password": hunter2}', b'{"password": "hunter2" x}', b"hunter2", b'"hunter2'):
+        with pytest.raises(MalformedJSON) as refusal:
+            parse_json(body)
+        assert "hunter2" not in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 65 + b"]" * 65,
+        b'{"a":' * 65 + b"1" + b"}" * 65,
+        b'[{"a":' * 33 + b"1" + b"}]" * 33,
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'[{"a":' * 50_000 + b"1" + b"}]" * 50_000,
+        b'["\\\\", "\\"", ' + b"[" * 64 + b"]" * 64 + b"]",
+        b'["]]]]]]]]", ' + b"[" * 64 + b"]" * 64 + b"]",
+    ],
+)
+def test_what_is_deeper_than_64_is_malformed(body: bytes) -> None:
+    """It never reaches the recursive parser."""
+    with pytest.raises(MalformedJSON, match="deeper than 64 levels"):
+        parse_json(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 64 + b"]" * 64,
+        b'[{"a":' * 32 + b"1" + b"}]" * 32,
+        b"[" + b",".join([b"[[]]"] * 200) + b"]",
+        b'["' + b"[{" * 100 + b'", "\\\\", "\\"' + b"[" * 100 + b'"]',
+    ],
+)
+def test_what_is_64_deep_or_has_brackets_in_text_is_read(body: bytes) -> None:
+    """Only nesting counts: neither how many brackets there are, nor those inside text."""
+    assert parse_json(body) == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "parameter", "problem"),
+    [
+        (rb'{"a": {"b": "x\u0000"}}', "a.b", "value contains U+0000"),
+        (rb'{"a": ["x", "\ud800"]}', "a.1", "value contains a lone surrogate"),
+        (rb'{"a": "\uDFFF"}', "a", "value contains a lone surrogate"),
+        (rb'{"a": "\ude00\ud83d"}', "a", "value contains a lone surrogate"),
+        (rb'{"a": "\ud83d\ud83d\ude00"}', "a", "value contains a lone surrogate"),
+        (rb'{"a": "\\\u0000"}', "a", "value contains U+0000"),
+        (rb'{"a": {"\u0000": 1}}', "a.\ufffd", "name contains U+0000"),
+        (rb'{"a.b": {"\udc00": 1}}', "a\\.b.\ufffd", "name contains a lone surrogate"),
+        (b'{"a": 1e400}', "a", "number is out of range"),
+        (b"[0, -1E+999]", "1", "number is out of range"),
+        (b'{"a": ' + b"9" * 400 + b".5}", "a", "number is out of range"),
+        (b'{"a": [' + b"9" * 4301 + b"]}", "a.0", "more than 4300 digits"),
+        (b'{"a": -' + b"1" * 4301 + b"}", "a", "more than 4300 digits"),
+    ],
+)
+def test_json_that_no_database_holds_is_unstorable(body: bytes, parameter: str, problem: str) -> None:
+    """It is refused rather than changed, and the parameter is named."""
+    with pytest.raises(UnstorableJSON) as refusal:
+        parse_json(body)
+    assert refusal.value.parameter == parameter
+    assert problem in refusal.value.detail
+    refusal.value.detail.encode()
+
+
+def test_a_long_name_is_cut_off_in_the_refusal() -> None:
+    """An error stays small, whatever was sent."""
+    with pytest.raises(UnstorableJSON) as refusal:
+        parse_json(b'{"' + b"k" * 10_000 + rb'": "\u0000"}')
+    assert len(refusal.value.detail) < 300
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (rb'{"a": "\\u0000 \\ud800"}', {"a": "\\u0000 \\ud800"}),
+        (rb'{"a": "\ud83d\ude00"}', {"a": "😀"}),
+        ('{"a": "😀"}'.encode(), {"a": "😀"}),
+        (b'{"a": "' + b"9" * 5000 + b'"}', {"a": "9" * 5000}),
+        (b'{"a": 1e5, "b": 5e-400}', {"a": 100000.0, "b": 0.0}),
+        (b'{"a": 1, "b": 2, "a": 3}', {"a": 3, "b": 2}),
+        (b'{"a": 9007199254740993}', {"a": 9007199254740993}),
+        (b"{}", {}),
+        (b" [] \n", []),
+    ],
+)
+def test_what_only_looks_suspicious_is_read(body: bytes, value: object) -> None:
+    """An escaped backslash escapes nothing after it, pairs are one character, the last of equal keys wins."""
+    assert parse_json(body) == value
+
+
+def test_the_longest_integer_is_exact() -> None:
+    """4300 digits are what Python reads by default."""
+    assert parse_json(b"[" + b"9" * 4300 + b"]") == [10**4300 - 1]
+
+
+def test_negative_zero_and_small_floats_stay_floats() -> None:
+    """Types are kept: 1.0 isn't 1."""
+    (one, zero) = parse_json(b"[1.0, -0.0]")
+    assert isinstance(one, float)
+    assert math.copysign(1, zero) == -1
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json;",
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8",
+        'application/json ; Charset="Utf-8"',
+        "application/vnd.shop.order+json",
+        "application/cloudevents+json; charset=utf-8; version=1",
+        'application/json; profile="a;b"',
+        "application/problem+JSON",
+    ],
+)
+def test_json_in_utf_8_is_supported(content_type: str) -> None:
+    """application/json, anything +json, and utf-8 in every spelling that RFC 9110 allows."""
+    check_media_type({"content-type": content_type})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": ""},
+        {"content-type": "text/json"},
+        {"content-type": "text/plain"},
+        {"content-type": "application/jsonp"},
+        {"content-type": "application/json-seq"},
+        {"content-type": "application/+json"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/json, application/json"},
+        {"content-type": "application/json text/plain"},
+        {"content-type": "application/json; charset=utf-16"},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/json; charset=utf-8; charset=utf-16"},
+        {"content-type": "application/json; charset"},
+        {"content-type": 'application/json; charset="utf-8'},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+        {"content-type": "application/json", "content-encoding": "identity, gzip"},
+        {"content-type": "appl\u0131cation/j\u017fon"},
+    ],
+)
+def test_other_media_types_and_encodings_are_not(headers: dict[str, str]) -> None:
+    """Nothing is guessed and nothing is unpacked."""
+    with pytest.raises(UnsupportedMediaType):
+        check_media_type(headers)
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
+def test_identity_is_no_encoding(encoding: str) -> None:
+    """RFC 9110, section 8.4.1: identity means as it is."""
+    check_media_type({"content-type": "application/json", "content-encoding": encoding})

@@ -1,0 +1,202 @@
+"""The blueprint as Airflow serves it: FAB's CSRF protection around, Starlette's bridge in front."""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import flask
+import httpx
+import pytest
+from flask_wtf import CSRFProtect
+from starlette.applications import Starlette
+from starlette.exceptions import StarletteDeprecationWarning
+from starlette.middleware import Middleware
+
+from airflow_incoming.core.errors import EndpointNotFound, Unauthorized
+from airflow_incoming.core.messages import Outcome
+from airflow_incoming.web.asgi import create_receiver_app
+from airflow_incoming.web.blueprint import create_blueprint
+from airflow_incoming.web.guard import Guard, GuardLimits
+
+EVENT_ID = UUID("01920000-0000-7000-8000-000000000001")
+
+
+def bridge(app: flask.Flask) -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "starlette.middleware.wsgi is deprecated", category=StarletteDeprecationWarning
+        )
+        from starlette.middleware.wsgi import WSGIMiddleware
+    return WSGIMiddleware(app)
+
+
+@pytest.fixture
+def flask_app(container: Any) -> flask.Flask:
+    app = flask.Flask(__name__)
+    app.secret_key = "test"
+    CSRFProtect(app)
+    for code in (404, 405, 500):
+        app.register_error_handler(code, lambda _, code=code: ("<html>ours</html>", code))
+    app.register_blueprint(create_blueprint(lambda: container, accept_timeout=0.5))
+    app.add_url_rule("/admin", view_func=lambda: "posted", methods=["POST"], endpoint="admin")
+    return app
+
+
+@pytest.fixture
+def application(flask_app: flask.Flask, container: Any) -> Starlette:
+    guard = Middleware(Guard, prefixes=("/incoming", "/pluginsv2/incoming"), limits=GuardLimits())
+    app = Starlette(middleware=[guard])
+    app.mount("/incoming", create_receiver_app(lambda: container))
+    app.mount("/pluginsv2", bridge(flask_app))
+    return app
+
+
+@pytest.fixture
+def port(application: Starlette, serve: Any) -> int:
+    return int(serve(application))
+
+
+@pytest.fixture
+def client(port: int) -> Any:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/pluginsv2/incoming") as client:
+        yield client
+
+
+def test_a_chunked_post_arrives_whole(application: Starlette, container: Any, serve: Any, http: str) -> None:
+    address = f"http://127.0.0.1:{serve(application, http)}/pluginsv2/incoming/abc?source=shop"
+    answer = httpx.post(address, content=iter([b'{"a"', b": 1}"]))
+    assert (answer.status_code, answer.json()) == (200, {"status": "accepted", "event_id": str(EVENT_ID)})
+    (request,) = container.requests
+    assert (request.endpoint_id, request.body, request.query) == ("abc", b'{"a": 1}', "source=shop")
+    assert request.remote == "127.0.0.1"
+
+
+def test_repeated_headers_stay_visible_as_such(client: Any, container: Any) -> None:
+    client.post("/abc", headers=[("Authorization", "Bearer one"), ("Authorization", "Bearer two")])
+    assert container.requests[0].headers["authorization"].replace(" ", "") == "Bearerone,Bearertwo"
+
+
+def test_both_receivers_see_the_same_request(client: Any, port: int, container: Any) -> None:
+    headers = {"Content-Type": "application/json", "X-Word": "a b", "Authorization": "Bearer x"}
+    for base in ("incoming", "pluginsv2/incoming"):
+        address = f"http://127.0.0.1:{port}/{base}/abc?x=%C3%A9"
+        assert httpx.post(address, content=b"{}", headers=headers).status_code == 200
+    native, bridged = container.requests
+    assert dict(native.headers) == dict(bridged.headers)
+    assert replace(native, headers={}) == replace(bridged, headers={})
+
+
+def test_a_duplicate_is_204_without_a_content_type(client: Any, container: Any) -> None:
+    container.decide = lambda _: Outcome(status="duplicate", event_id=EVENT_ID)
+    answer = client.post("/abc", content=b"{}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["x-incoming-status"] == "duplicate"
+    assert "content-type" not in answer.headers
+
+
+CASES = [
+    ("POST", "/abc", b"{}"),
+    ("POST", "", b""),
+    ("POST", "/", b""),
+    ("POST", "//abc", b""),
+    ("POST", "/abc/def", b""),
+    ("POST", "/abc/", b""),
+    ("GET", "/abc", b""),
+    ("PROPFIND", "/abc", b""),
+    ("OPTIONS", "/abc", b""),
+    ("HEAD", "/abc", b""),
+    ("GET", "/health", b""),
+    ("HEAD", "/health", b""),
+    ("DELETE", "/health", b""),
+    ("POST", "/auth/token", b'{"apiKey": "inc_k1_good"}'),
+    ("POST", "/uauth/v2/auth/login/profile", b'{"apiKey": "inc_k1_good"}'),
+    ("POST", "/auth/token", b'{"apiKey": "wrong"}'),
+    ("POST", "/auth/token", b"{"),
+    ("POST", "/abc", b"a" * 2_000_000),
+]
+
+
+@pytest.mark.parametrize("refuses", [None, Unauthorized("x"), EndpointNotFound()], ids=repr)
+def test_both_receivers_answer_alike(refuses: Exception | None, port: int, container: Any) -> None:
+    def decide(_: Any) -> Outcome:
+        if refuses is not None:
+            raise refuses
+        return Outcome(status="accepted", event_id=EVENT_ID)
+
+    container.decide = decide
+    for method, path, body in CASES:
+        native, bridged = (
+            answer_of(method, f"http://127.0.0.1:{port}/{base}{path}", body)
+            for base in ("incoming", "pluginsv2/incoming")
+        )
+        if path == "":  # Starlette redirects a mount's bare path; the bridge's mount lies above
+            assert (bridged[0], json.loads(bridged[1])["code"]) == (404, "not_found")
+        else:
+            assert native == bridged, (method, path)
+
+
+def answer_of(method: str, address: str, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+    answer = httpx.request(method, address, content=body)
+    theirs = ("date", "server", "transfer-encoding")
+    return answer.status_code, answer.content, {n: v for n, v in answer.headers.items() if n not in theirs}
+
+
+def test_senders_need_no_csrf_token_but_everybody_else_does(port: int, client: Any) -> None:
+    assert client.post("/abc", content=b"{}").status_code == 200
+    assert httpx.post(f"http://127.0.0.1:{port}/pluginsv2/admin").status_code == 400
+
+
+def test_other_paths_of_the_application_stay_its_own(port: int) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{port}/pluginsv2/incomings")
+    assert (answer.status_code, answer.text) == (404, "<html>ours</html>")
+
+
+def test_an_undecided_request_gives_its_thread_back_in_time(client: Any, container: Any) -> None:
+    container.pending = Future()
+    answer = client.post("/abc", content=b"{}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "undecided")
+    assert not container.pending.cancelled()
+
+
+def test_a_cancelled_future_means_that_we_stop(client: Any, container: Any) -> None:
+    container.pending = Future()
+    container.pending.cancel()
+    assert client.post("/abc", content=b"{}").json()["code"] == "stopping"
+
+
+def test_a_bug_is_503_without_a_traceback(client: Any, container: Any) -> None:
+    container.decide = lambda _: 1 // 0
+    answer = client.post("/abc", content=b"{}")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert "ZeroDivision" not in answer.text
+
+
+def test_a_limit_of_the_application_is_a_problem_too(flask_app: flask.Flask) -> None:
+    flask_app.config["MAX_CONTENT_LENGTH"] = 10
+    answer = flask_app.test_client().post("/incoming/abc", data=b"a" * 11)
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "body_too_large")
+
+
+def test_the_container_starts_with_the_first_request_and_once(flask_app: flask.Flask, container: Any) -> None:
+    assert container.starts == 0
+    threads = [
+        threading.Thread(target=lambda: flask_app.test_client().post("/incoming/abc")) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (container.starts, len(container.requests)) == (1, 8)
+
+
+def test_an_application_without_csrf_protection_is_fine(container: Any) -> None:
+    app = flask.Flask(__name__)
+    app.register_blueprint(create_blueprint(lambda: container), url_prefix="/hooks")
+    assert app.test_client().post("/hooks/abc").status_code == 200
+    assert app.test_client().post("/incoming/abc").status_code == 404

@@ -1,0 +1,70 @@
+"""``airflow incoming serve``: the application that uvicorn makes."""
+
+from __future__ import annotations
+
+import importlib
+import logging.config
+import sys
+import types
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+import airflow_incoming
+from airflow_incoming.web import server
+from airflow_incoming.web.guard import GuardLimits
+
+
+@pytest.fixture
+def port(container: Any, serve: Any, http: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    bootstrap = types.ModuleType("airflow_incoming.bootstrap")
+    bootstrap.container = lambda: container  # type: ignore[attr-defined]
+    bootstrap.guard_limits = lambda: GuardLimits(max_body=100)  # type: ignore[attr-defined]
+    bootstrap.accept_timeout = lambda: 1.0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "airflow_incoming.bootstrap", bootstrap)
+    monkeypatch.setattr(airflow_incoming, "bootstrap", bootstrap, raising=False)
+    return int(serve(server.create_app(), http, lifespan="on"))
+
+
+def test_the_receiver_is_served_below_incoming(port: int, container: Any) -> None:
+    base = f"http://127.0.0.1:{port}"
+    assert httpx.post(f"{base}/incoming/abc", content=b"{}").status_code == 200
+    assert httpx.get(f"{base}/incoming/health").json()["status"] == "healthy"
+    assert container.requests[0].endpoint_id == "abc"
+    assert container.starts == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/abc", "/incoming", "/incoming/", "/incomings/abc", "/incoming/a/b"])
+def test_everything_else_is_one_same_404(path: str, port: int) -> None:
+    answer = httpx.post(f"http://127.0.0.1:{port}{path}", content=b"{}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_paths_that_nobody_serves_are_guarded_too(port: int) -> None:
+    assert httpx.post(f"http://127.0.0.1:{port}/x", content=b"a" * 101).status_code == 413
+
+
+def test_no_proxy_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: given.update(options, app=app))
+    server.run("127.0.0.1", 8081, 2)
+    assert (given["host"], given["port"], given["workers"]) == ("127.0.0.1", 8081, 2)
+    assert (given["proxy_headers"], given["access_log"], given["server_header"]) == (False, False, False)
+    module, name = given["app"].split(":")
+    assert getattr(importlib.import_module(module), name) is server.create_app
+
+
+def test_nothing_is_logged_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("uvicorn", "airflow_incoming")
+    kept = [(logging.getLogger(name), logging.getLogger(name).__dict__.copy()) for name in names]
+    try:
+        logging.config.dictConfig(server.LOGGING)
+        logging.getLogger("airflow_incoming.web").info("hello")
+        logging.getLogger("uvicorn.error").info("hello")
+    finally:
+        for logger, state in kept:
+            logger.__dict__.update(state)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("hello")) == ("", 2)
