@@ -62,9 +62,7 @@ def engine() -> Engine:
     connect_args: dict[str, Any] = {}
     if conf.has_option("database", "sql_alchemy_connect_args"):
         connect_args = dict(conf.getimport("database", "sql_alchemy_connect_args") or {})
-    return make_engine(
-        conf.get_mandatory_value("database", "sql_alchemy_conn"), connect_args=connect_args
-    )
+    return make_engine(conf.get_mandatory_value("database", "sql_alchemy_conn"), connect_args=connect_args)
 
 
 @cache
@@ -245,6 +243,8 @@ def base_url() -> str:
 
     if settings().base_url:
         return settings().base_url.rstrip("/")
-    api = conf.get("api", "base_url", fallback=None) or f"http://localhost:{conf.get('api', 'port', fallback='8080')}"
+    api = (
+        conf.get("api", "base_url", fallback=None)
+        or f"http://localhost:{conf.get('api', 'port', fallback='8080')}"
+    )
     return f"{api.rstrip('/')}/incoming"
-

@@ -62,7 +62,7 @@ def _blueprints() -> list[Any]:
     return [create_blueprint(api_server_container, accept_timeout=accept_timeout())]
 
 
-class IncomingPlugin(AirflowPlugin):  # type: ignore[misc]  # Airflow's base class is untyped
+class IncomingPlugin(AirflowPlugin):
     """Webhooks inside the api-server."""
 
     name = "incoming"

@@ -62,7 +62,9 @@ OPTIONS: dict[str, Option] = {
         "dispatch'.",
         "boolean",
     ),
-    "dispatch_batch": Option("32", "Events that the dispatcher turns into DAG runs in one transaction.", "integer"),
+    "dispatch_batch": Option(
+        "32", "Events that the dispatcher turns into DAG runs in one transaction.", "integer"
+    ),
     "dispatch_interval": Option(
         "1s", "How often the dispatcher looks for events that another process accepted."
     ),
@@ -110,7 +112,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "timedelta": parse_duration,
     "str": str,
 }
-_SIZES = frozenset(name for name in OPTIONS if name in ("max_body", "max_conf", "max_header_bytes", "max_buffered"))
+_SIZES = frozenset(
+    name for name in OPTIONS if name in ("max_body", "max_conf", "max_header_bytes", "max_buffered")
+)
 
 
 def read_settings(get: Callable[[str], str | None]) -> Settings:
@@ -141,7 +145,16 @@ def _positive(text: str) -> int:
 
 
 def _boolean(text: str) -> bool:
-    known = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
+    known = {
+        "true": True,
+        "t": True,
+        "1": True,
+        "yes": True,
+        "false": False,
+        "f": False,
+        "0": False,
+        "no": False,
+    }
     if text.lower() in known:
         return known[text.lower()]
     raise ValueError("must be True or False")

@@ -16,11 +16,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 if TYPE_CHECKING:
+    from tests.house import Builder
     from workbench.postgres import PostgresServer
     from workbench.processes import Processes
     from workbench.redis import RedisServer
-
-    from tests.house import Builder
 
 # Airflow reads this when it is first imported; without it, it would make itself a home in the user's.
 if "AIRFLOW_HOME" not in os.environ:

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 from sqlalchemy import create_engine, text
+
 from workbench.airflow import Airflow, make_secrets
 from workbench.environment import REQUIREMENTS, Environment
 from workbench.postgres import PostgresServer

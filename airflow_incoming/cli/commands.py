@@ -34,10 +34,8 @@ def get_commands() -> list[CLICommand]:
     ]
 
 
-def _command(name: str, handler: str, help: str, *args: Arg) -> ActionCommand:
-    return ActionCommand(
-        name=name, help=help, func=_load(handler), args=(*args, OUTPUT), epilog=EPILOG
-    )
+def _command(name: str, handler: str, purpose: str, *args: Arg) -> ActionCommand:
+    return ActionCommand(name=name, help=purpose, func=_load(handler), args=(*args, OUTPUT), epilog=EPILOG)
 
 
 def _load(handler: str) -> Callable[..., Any]:

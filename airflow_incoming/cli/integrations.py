@@ -43,9 +43,7 @@ def apply(args: Namespace) -> Result:
             note(f"warning: {change.integration.name} is published and starts nothing: no dags, no assets")
     kept = ("endpoint_id", "url")
     rows = [{"action": change.action, **_row(change.integration)} for change in changes]
-    return [
-        row | dict.fromkeys(kept) if args.dry_run and row["action"] == "created" else row for row in rows
-    ]
+    return [row | dict.fromkeys(kept) if args.dry_run and row["action"] == "created" else row for row in rows]
 
 
 @command

@@ -11,7 +11,7 @@ from airflow_incoming.db.tables import metadata
 HERE = Path(__file__).parent
 
 
-class IncomingDBManager(BaseDBManager):  # type: ignore[misc]  # Airflow's base class is untyped
+class IncomingDBManager(BaseDBManager):
     """Manages the ``incoming_*`` tables, with a version table of their own."""
 
     metadata = metadata
@@ -19,10 +19,13 @@ class IncomingDBManager(BaseDBManager):  # type: ignore[misc]  # Airflow's base 
     migration_dir = (HERE / "migrations").as_posix()
     alembic_file = (HERE / "alembic.ini").as_posix()
     supports_table_dropping = True
-    revision_heads_map = {"0.1.0": "0001"}
+    revision_heads_map = {"0.1.0": "0001"}  # noqa: RUF012 - the base class has it so
 
     def downgrade(
-        self, to_revision: str, from_revision: str | None = None, show_sql_only: bool = False
+        self,
+        to_revision: str,
+        from_revision: str | None = None,
+        show_sql_only: bool = False,  # noqa: FBT001, FBT002 - the base class has it so
     ) -> None:
         """Downgrade to ``to_revision`` ("base" removes all tables), or print the SQL that would."""
         from alembic import command

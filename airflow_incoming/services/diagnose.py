@@ -112,7 +112,7 @@ class Diagnosis:
             yield Finding(
                 "redis",
                 "warning",
-                "[incoming] redis_url is empty: deduplication works, with one database statement per request.",
+                "[incoming] redis_url is empty: deduplication works, with a database statement per request.",
             )
             return
         info = self._redis.info()
@@ -147,8 +147,8 @@ class Diagnosis:
             yield Finding(
                 "dispatcher",
                 "error",
-                "No dispatcher runs, so no event starts a DAG. Start an api-server with [incoming] dispatcher "
-                "= True, or: airflow incoming dispatch",
+                "No dispatcher runs, so no event starts a DAG. Start an api-server with [incoming] "
+                "dispatcher = True, or: airflow incoming dispatch",
             )
 
     def _events(self) -> Iterator[Finding]:
@@ -156,7 +156,9 @@ class Diagnosis:
             backlog = events.backlog(connection)
         if backlog.oldest is not None and self._clock() - backlog.oldest > LATE:
             yield Finding(
-                "events", "error", f"{backlog.waiting} events wait, the oldest since {backlog.oldest:%F %T} UTC."
+                "events",
+                "error",
+                f"{backlog.waiting} events wait, the oldest since {backlog.oldest:%F %T} UTC.",
             )
         if backlog.dead or backlog.failed:
             yield Finding(
@@ -182,7 +184,7 @@ class Diagnosis:
                 yield Finding(
                     "integrations",
                     "error",
-                    f"{found.name}: API key {key} is revoked, expired or gone; every request is answered 401.",
+                    f"{found.name}: API key {key} is revoked, expired or gone; requests are answered 401.",
                 )
             if not configuration.dags and not configuration.assets:
                 yield Finding("integrations", "warning", f"{found.name}: is published and starts nothing.")

@@ -205,7 +205,9 @@ class Dispatcher:
     ) -> None:
         expired = now - one.event.received_at >= self._retry_for
         if not error.retry or expired:
-            reason = f"{error.detail} Given up after {one.attempts + 1} attempts." if error.retry else error.detail
+            reason = (
+                f"{error.detail} Given up after {one.attempts + 1} attempts." if error.retry else error.detail
+            )
             queue.mark_dead(connection, one.event.id, error=reason)
             tally.dead += 1
         else:
@@ -220,7 +222,9 @@ class Dispatcher:
             tally.failed += 1
         # The reason may quote the payload, so it is kept with the event and not logged.
         fate = "will be retried" if error.retry and not expired else "is dead"
-        log.warning("Event %s of %s could not be dispatched and %s", one.event.id, one.event.integration, fate)
+        log.warning(
+            "Event %s of %s could not be dispatched and %s", one.event.id, one.event.integration, fate
+        )
 
     def _hold_suspended(self, connection: Connection, events: Sequence[Event]) -> set[UUID]:
         """Hold the events of suspended integrations; locked, so that a resume can't miss any."""
@@ -247,9 +251,7 @@ class Dispatcher:
 class DispatchLoop:
     """Runs a dispatcher and its housekeeping in a thread until stopped."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, housekeeping: Housekeeper, *, interval: timedelta
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, housekeeping: Housekeeper, *, interval: timedelta) -> None:
         self._dispatcher = dispatcher
         self._housekeeping = housekeeping
         self._interval = interval.total_seconds()

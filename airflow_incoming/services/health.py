@@ -35,9 +35,7 @@ class HealthReport:
 class Health:
     """Looks at the database, Redis and the dispatchers."""
 
-    def __init__(
-        self, engine: Engine, memory: DedupMemory | None, *, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, engine: Engine, memory: DedupMemory | None, *, clock: Callable[[], datetime]) -> None:
         self._engine = engine
         self._memory = memory
         self._clock = clock

@@ -171,9 +171,7 @@ class Intake:
 
     def _look(self, waiting: list[_Waiting]) -> dict[str | None, Known]:
         windows = {
-            one.event.claim.hash: one.event.claim.window
-            for one in waiting
-            if one.event.claim is not None
+            one.event.claim.hash: one.event.claim.window for one in waiting if one.event.claim is not None
         }
         if not windows or self._memory is None or not self._breaker.allows(self._monotonic()):
             return {}
@@ -264,9 +262,7 @@ def _resolve(one: _Waiting, owner: UUID) -> None:
         ),
     )
     for event, future in one.others:
-        _answer(
-            future, Outcome(status="duplicate", event_id=owner, duplicate_status=event.duplicate_status)
-        )
+        _answer(future, Outcome(status="duplicate", event_id=owner, duplicate_status=event.duplicate_status))
 
 
 def _answer(future: Future[Outcome], outcome: Outcome) -> None:

@@ -12,7 +12,14 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from airflow_incoming.core.errors import Conflict, IncomingError, NotFound, RateLimited, Unauthorized, Unavailable
+from airflow_incoming.core.errors import (
+    Conflict,
+    IncomingError,
+    NotFound,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+)
 from airflow_incoming.core.integration import parse_name
 from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.records import ApiKey
@@ -92,9 +99,7 @@ class KeyManager:
                 if old is not None:
                     keys.remove(connection, old.id)
                 expires_at = None if expires_in is None else now + expires_in
-                keys.create(
-                    connection, name, material, self._cipher, expires_at=expires_at, now=now, by=by
-                )
+                keys.create(connection, name, material, self._cipher, expires_at=expires_at, now=now, by=by)
                 integrations.bump(connection)
         except IntegrityError as error:
             raise taken from error

@@ -63,9 +63,7 @@ class Manager:
         """Return one integration. Raises NotFound."""
         return self.list([name])[0]
 
-    def apply(
-        self, declarations: Sequence[Declaration], *, by: str, dry_run: bool = False
-    ) -> Changes:
+    def apply(self, declarations: Sequence[Declaration], *, by: str, dry_run: bool = False) -> Changes:
         """Make integrations as declared: all of them or, on an error, none.
 
         Integrations that aren't declared stay as they are; endpoint ids are kept. With ``dry_run``

@@ -39,9 +39,7 @@ Replays = list[Replay]
 class EventDesk:
     """What an administrator does with events."""
 
-    def __init__(
-        self, engine: Engine, memory: DedupMemory | None, *, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, engine: Engine, memory: DedupMemory | None, *, clock: Callable[[], datetime]) -> None:
         self._engine = engine
         self._memory = memory
         self._clock = clock

@@ -143,14 +143,14 @@ def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
     """
     from redis import Redis
     from redis.backoff import NoBackoff
-    from redis.exceptions import ConnectionError
+    from redis.exceptions import ConnectionError as Broken
     from redis.retry import Retry
 
     client: Redis = Redis.from_url(
         url,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
+        retry=Retry(NoBackoff(), 1, supported_errors=(Broken,)),
     )
     return client
 

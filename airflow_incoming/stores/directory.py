@@ -101,7 +101,7 @@ class Directory:
         try:
             with self._refreshing:
                 self._refresh()
-        except Exception as error:  # whoever needs the snapshot meets the error itself
+        except Exception as error:  # noqa: BLE001 - whoever needs the snapshot meets the error itself
             log.debug("Could not refresh the endpoints ahead of time: %s", type(error).__name__)
         finally:
             self._ahead.release()

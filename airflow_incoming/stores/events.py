@@ -57,9 +57,7 @@ def read(connection: Connection, event_id: UUID) -> EventRecord | None:
 
 def requeue(connection: Connection, event_ids: Sequence[UUID], now: datetime) -> set[UUID]:
     """Make failed and dead events due at once; return which of the given ones were."""
-    query = select(_event.c.id).where(
-        _event.c.id.in_(event_ids), _event.c.state.in_(("failed", "dead"))
-    )
+    query = select(_event.c.id).where(_event.c.id.in_(event_ids), _event.c.state.in_(("failed", "dead")))
     if connection.dialect.name != "sqlite":
         query = query.with_for_update()
     ids = set(connection.scalars(query))

@@ -89,12 +89,8 @@ def save_version(
 ) -> Version:
     """Add a version and make it the newest; what is published stays published."""
     table = tables.version
-    last = connection.scalar(
-        select(func.max(table.c.number)).where(table.c.integration_id == integration.id)
-    )
-    version = _insert_version(
-        connection, integration.id, (last or 0) + 1, configuration, now=now, by=by
-    )
+    last = connection.scalar(select(func.max(table.c.number)).where(table.c.integration_id == integration.id))
+    version = _insert_version(connection, integration.id, (last or 0) + 1, configuration, now=now, by=by)
     _update(connection, integration.id, now, current_version_id=version.id)
     return version
 
@@ -134,9 +130,7 @@ def key_users(connection: Connection, key_name: str) -> list[str]:
 
 def _update(connection: Connection, integration_id: UUID, now: datetime, **values: Any) -> None:
     table = tables.integration
-    connection.execute(
-        update(table).where(table.c.id == integration_id).values(updated_at=now, **values)
-    )
+    connection.execute(update(table).where(table.c.id == integration_id).values(updated_at=now, **values))
 
 
 def _insert_version(
@@ -148,9 +142,7 @@ def _insert_version(
     now: datetime,
     by: str,
 ) -> Version:
-    version = Version(
-        id=uuid4(), number=number, configuration=configuration, created_at=now, created_by=by
-    )
+    version = Version(id=uuid4(), number=number, configuration=configuration, created_at=now, created_by=by)
     connection.execute(
         insert(tables.version).values(
             id=version.id,

@@ -107,9 +107,7 @@ def rotate(
 
 def revoke(connection: Connection, key_id: str, now: datetime) -> None:
     """Close a key for good and destroy its secrets."""
-    connection.execute(
-        update(tables.api_key).where(tables.api_key.c.id == key_id).values(revoked_at=now)
-    )
+    connection.execute(update(tables.api_key).where(tables.api_key.c.id == key_id).values(revoked_at=now))
     _delete_secrets(connection, key_id)
 
 
@@ -121,9 +119,7 @@ def remove(connection: Connection, key_id: str) -> None:
 
 def record_use(connection: Connection, key_id: str, now: datetime) -> None:
     """Remember when a JWT was last made from a key."""
-    connection.execute(
-        update(tables.api_key).where(tables.api_key.c.id == key_id).values(last_used_at=now)
-    )
+    connection.execute(update(tables.api_key).where(tables.api_key.c.id == key_id).values(last_used_at=now))
 
 
 def read_usable(connection: Connection, cipher: Cipher) -> list[UsableKey]:
@@ -161,9 +157,7 @@ def _decrypt_all(name: str, rows: list[Row[Any]], cipher: Cipher) -> tuple[KeySe
         return ()
 
 
-def _add_secret(
-    connection: Connection, material: ApiKeyMaterial, cipher: Cipher, now: datetime
-) -> None:
+def _add_secret(connection: Connection, material: ApiKeyMaterial, cipher: Cipher, now: datetime) -> None:
     connection.execute(
         insert(tables.api_key_secret).values(
             id=uuid4(),
@@ -182,9 +176,7 @@ def _delete_secrets(connection: Connection, key_id: str) -> None:
 def _query() -> Select[Any]:
     secret = tables.api_key_secret
     overlap = (
-        select(func.max(secret.c.expires_at))
-        .where(secret.c.key_id == tables.api_key.c.id)
-        .scalar_subquery()
+        select(func.max(secret.c.expires_at)).where(secret.c.key_id == tables.api_key.c.id).scalar_subquery()
     )
     return select(tables.api_key, overlap.label("overlap_until"))
 

@@ -27,12 +27,7 @@ def has_due(connection: Connection, now: datetime) -> bool:
 
 def take(connection: Connection, *, limit: int, now: datetime) -> list[tuple[Event, int]]:
     """Return due events, oldest first, with their attempts; nobody else gets them meanwhile."""
-    query = (
-        select(_event)
-        .where(_event.c.due_at <= now)
-        .order_by(_event.c.due_at, _event.c.id)
-        .limit(limit)
-    )
+    query = select(_event).where(_event.c.due_at <= now).order_by(_event.c.due_at, _event.c.id).limit(limit)
     if connection.dialect.name != "sqlite":  # there, the transaction itself is exclusive
         query = query.with_for_update(skip_locked=True)
     return [(to_event(row), row.attempts) for row in connection.execute(query)]
@@ -47,9 +42,7 @@ def suspended_among(connection: Connection, integration_ids: Iterable[UUID], *, 
     return set(connection.scalars(query))
 
 
-def mark_dispatched(
-    connection: Connection, started: Mapping[UUID, Sequence[Started]], now: datetime
-) -> None:
+def mark_dispatched(connection: Connection, started: Mapping[UUID, Sequence[Started]], now: datetime) -> None:
     """Mark events as done, with what each started."""
     statement = (
         update(_event)
@@ -180,9 +173,7 @@ def purge_claims(connection: Connection, *, before: datetime, limit: int) -> int
     ).all()
     if hashes:
         # Checked again: a claim taken over since is younger.
-        connection.execute(
-            delete(table).where(table.c.hash.in_(hashes), table.c.expires_at < before)
-        )
+        connection.execute(delete(table).where(table.c.hash.in_(hashes), table.c.expires_at < before))
     return len(hashes)
 
 

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from airflow_incoming.core.errors import BodyTooLarge, Overloaded, Stopping, Undecided
 from airflow_incoming.core.messages import Outcome, Request
+from airflow_incoming.web.deadline import Deadlines
 from airflow_incoming.web.guard import ClientGone
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
@@ -62,7 +63,7 @@ class ReceiverApp(FastAPI):
             redoc_url=None,
         )
         self._container = RunningContainer(container_factory)
-        self._accept_timeout = accept_timeout
+        self._accept_deadlines = Deadlines(accept_timeout)
         self._start_or_fail = start_or_fail
         self._threads = _Threads()
 
@@ -91,7 +92,7 @@ class ReceiverApp(FastAPI):
             issue = partial(container.token_issuer.issue, parse_api_key(body), remote=_remote(scope))
             return from_token(await self._threads.run(issue))
         future = container.receiver.receive(request_from_scope(scope, endpoint_id, body))
-        return from_outcome(await wait_for_outcome(future, self._accept_timeout))
+        return from_outcome(await wait_for_outcome(future, self._accept_deadlines))
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -156,8 +157,8 @@ async def read_body(receive: Receive) -> bytes:
             raise BodyTooLarge(MAX_UNGUARDED_BODY)
 
 
-async def wait_for_outcome(future: Future[Outcome], timeout: float) -> Outcome:
-    """Return the outcome. Raises the future's error, or Unavailable after ``timeout`` seconds.
+async def wait_for_outcome(future: Future[Outcome], deadlines: Deadlines) -> Outcome:
+    """Return the outcome. Raises the future's error, or Undecided at the deadline.
 
     Unlike asyncio.wrap_future() it never cancels the future, whatever becomes of the request: the
     event may be in the middle of being committed.
@@ -166,13 +167,13 @@ async def wait_for_outcome(future: Future[Outcome], timeout: float) -> Outcome:
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
         future.add_done_callback(partial(_wake_in_loop, loop, woken))
-        timer = loop.call_later(timeout, _wake, woken)
+        deadlines.begin(woken, partial(_wake, woken))
         try:
             await woken
         finally:
-            timer.cancel()
+            deadlines.end(woken)
         if not future.done():
-            log.warning("A request was still undecided after %s seconds", timeout)
+            log.warning("A request was still undecided after %s seconds", deadlines.seconds)
             raise Undecided()
     try:
         return future.result()

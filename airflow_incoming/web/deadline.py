@@ -1,39 +1,77 @@
-"""A deadline for the current task, as asyncio.timeout(), which Python 3.10 lacks.
+"""Deadlines of equal length for many tasks at once, with one timer for all of them.
 
-anyio has one too, which costs five times as much; every request pays it.
+Every request pays for these. A timer of its own costs as much as half the rest of the guard, and
+asyncio.timeout() isn't there on Python 3.10.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 from airflow_incoming.core.errors import BodyTimeout
 
 
+class Deadlines:
+    """Calls back whoever still waits ``seconds`` after it began to."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        #: In the order in which they end, because all are equally long.
+        self._waiting: dict[object, tuple[float, Callable[[], None]]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, key: object, expire: Callable[[], None]) -> None:
+        """Call ``expire`` in the running loop in time, unless ``end`` comes first."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # the one before is closed, and its timer with it
+            self._loop, self._timer = loop, None
+            self._waiting.clear()
+        self._waiting[key] = (loop.time() + self.seconds, expire)
+        if self._timer is None:
+            self._timer = loop.call_later(self.seconds, self._look, loop)
+
+    def end(self, key: object) -> None:
+        """Forget a deadline; the timer stays for the next."""
+        self._waiting.pop(key, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        while self._waiting:
+            key, (at, expire) = next(iter(self._waiting.items()))
+            if at > loop.time():
+                self._timer = loop.call_at(at, self._look, loop)
+                return
+            del self._waiting[key]
+            expire()
+
+
 class Deadline:
     """Raises BodyTimeout in the task that is inside the block for too long."""
 
-    __slots__ = ("_expired", "_seconds", "_task", "_timer")
+    __slots__ = ("_deadlines", "_expired", "_task")
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
         self._expired = False
 
     def __enter__(self) -> None:
         self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+        self._deadlines.begin(self, self._expire)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._deadlines.end(self)
         if not self._expired:
             return
         uncancel = getattr(self._task, "uncancel", None)  # Python 3.11: tells others' cancels from ours
         others = uncancel() if uncancel is not None else 0
         if kind is asyncio.CancelledError and not others:
-            raise BodyTimeout(f"The request body did not arrive within {self._seconds:g} seconds.") from None
+            seconds = self._deadlines.seconds
+            raise BodyTimeout(f"The request body did not arrive within {seconds:g} seconds.") from None
 
     def _expire(self) -> None:
         self._expired = True

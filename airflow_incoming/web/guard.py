@@ -21,7 +21,7 @@ from airflow_incoming.core.errors import (
     Overloaded,
     RequestRejected,
 )
-from airflow_incoming.web.deadline import Deadline
+from airflow_incoming.web.deadline import Deadline, Deadlines
 from airflow_incoming.web.responses import Response, from_error
 
 #: Seconds for which the rest of a refused body is read and thrown away. Closing with unread bytes
@@ -65,7 +65,9 @@ class Guard:
     ) -> None:
         self._app = app
         self._prefixes = prefixes
-        self._limits = limits
+        self._ask_limits = limits
+        self._limits: GuardLimits | None = None
+        self._body_deadlines = self._drain_deadlines = Deadlines(LINGER)
         self._occupied = dict.fromkeys(prefixes, 0)
         self._buffered = 0
         self._lingering = 0
@@ -108,18 +110,22 @@ class Guard:
         return next((prefix for prefix in self._prefixes if is_under(path, prefix)), None)
 
     async def _admit(self, scope: Scope, receive: Receive, place: _Place) -> tuple[Scope, bytes]:
-        if not isinstance(self._limits, GuardLimits):
-            self._limits = self._limits()
-        limits = self._limits
+        limits = self._limits or self._resolve_limits()
         length, exact = _check_headers(scope["headers"], limits)
         place.take(limits)
-        with Deadline(limits.body_timeout):
+        with Deadline(self._body_deadlines):
             body = await _read(receive, place, limits)
         if length is not None and length != len(body):
             raise RequestRejected("The request body doesn't have the length that Content-Length says.")
         if exact and (length is not None or not body):
             return scope, body
         return _with_length(scope, len(body)), body
+
+    def _resolve_limits(self) -> GuardLimits:
+        limits = self._ask_limits if isinstance(self._ask_limits, GuardLimits) else self._ask_limits()
+        self._body_deadlines = Deadlines(limits.body_timeout)
+        self._limits = limits
+        return limits
 
     async def _refuse(
         self, response: Response, scope: Scope, receive: Receive, send: Send, *, unread: bool
@@ -133,7 +139,7 @@ class Guard:
             await send({"type": "http.response.body", "body": response.body, "more_body": True})
             self._lingering += 1
             try:
-                await _drain(receive)
+                await _drain(receive, self._drain_deadlines)
             finally:
                 self._lingering -= 1
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -257,8 +263,8 @@ def _with_length(scope: Scope, length: int) -> Scope:
     return {**scope, "headers": headers}
 
 
-async def _drain(receive: Receive) -> None:
-    with suppress(BodyTimeout), Deadline(LINGER):
+async def _drain(receive: Receive, deadlines: Deadlines) -> None:
+    with suppress(BodyTimeout), Deadline(deadlines):
         while True:
             message = await receive()
             if message["type"] == "http.disconnect" or not message.get("more_body", False):

@@ -85,9 +85,7 @@ def _run(environment: Environment, room: str, options: Sequence[str]) -> Result:
     if room in CHECKS:
         codes = [_call(environment, *command) for command in CHECKS[room]]
         failed = any(codes)
-        return Result(
-            room=room, seconds=time.monotonic() - began, passed=int(not failed), failed=int(failed)
-        )
+        return Result(room=room, seconds=time.monotonic() - began, passed=int(not failed), failed=int(failed))
     report = HOME / "reports" / f"{room}.xml"
     report.unlink(missing_ok=True)
     code = _call(environment, "pytest", f"tests/{room}", f"--junitxml={report}", *options)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
+
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.db.tables import metadata
 from airflow_incoming.stores.dedup import InMemoryDedup, RedisDedup, connect
-from sqlalchemy import Engine
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid4
 
 import uuid6
+
 from airflow_incoming.core.messages import Claim, Event
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
+
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, RedisDedup, connect
 

@@ -10,6 +10,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Column, Engine, MetaData, String, Table, insert, select
+from sqlalchemy.orm import Session
+
 from airflow_incoming.core.errors import AlreadyLaunched, DispatchFailed, TransactionLost
 from airflow_incoming.core.integration import Configuration, parse_declaration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
@@ -21,9 +24,6 @@ from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.stores import events, inbox
 from airflow_incoming.stores.inbox import Inbox
-from sqlalchemy import Column, Engine, MetaData, String, Table, insert, select
-from sqlalchemy.orm import Session
-
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 
 runs = Table("test_runs", MetaData(), Column("run_id", String(200), primary_key=True))
@@ -260,7 +260,10 @@ def test_retention_deletes_what_is_old_and_done(house: House) -> None:
     """Dispatched and dead events and expired claims go; waiting ones never do."""
     house.clock.now = NOW - timedelta(days=30)
     old = make_event(
-        random_hash(), integration_id=house.integration_id, version_id=house.version_id, received_at=house.clock.now
+        random_hash(),
+        integration_id=house.integration_id,
+        version_id=house.version_id,
+        received_at=house.clock.now,
     )
     waiting = make_event(None, integration_id=house.integration_id, version_id=house.version_id)
     from dataclasses import replace

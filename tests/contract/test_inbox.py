@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Engine, func, select
+
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.stores.inbox import Inbox
-from sqlalchemy import Engine, func, select
-
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event, func, select
+
 from airflow_incoming.core.errors import (
     DatabaseUnavailable,
     Overloaded,
@@ -20,8 +22,6 @@ from airflow_incoming.db import tables
 from airflow_incoming.services.intake import SLIDE_EVERY, Intake, IntakeLimits
 from airflow_incoming.stores.dedup import DedupMemory, InMemoryDedup
 from airflow_incoming.stores.inbox import Inbox
-from sqlalchemy import Engine, event, func, select
-
 from tests.contract.samples import NOW, make_event, random_hash
 
 
@@ -173,7 +173,9 @@ def test_a_connection_lost_during_commit_is_tried_again(engine: Engine, clock: C
 
     intake = Intake(Cut(engine), InMemoryDedup(), clock=clock)
     intake.start()
-    assert [o.status for o in outcomes(intake, make_event(random_hash()), make_event(None))] == ["accepted"] * 2
+    assert [o.status for o in outcomes(intake, make_event(random_hash()), make_event(None))] == [
+        "accepted"
+    ] * 2
     assert stored(engine) == 2
     intake.stop()
 

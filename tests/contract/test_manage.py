@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event, select
+
 from airflow_incoming.core.errors import (
     Conflict,
     EndpointNotFound,
@@ -23,8 +25,6 @@ from airflow_incoming.db import tables
 from airflow_incoming.services.keys import KeyManager, TokenIssuer
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.stores.directory import Directory
-from sqlalchemy import Engine, event, select
-
 from tests.contract.samples import NOW
 
 
@@ -183,7 +183,9 @@ def test_an_unchanged_directory_costs_one_query(house: House) -> None:
     statements: list[str] = []
     event.listen(house.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
     house.snapshot()
-    assert [s for s in statements if "FROM incoming" in s] == [s for s in statements if "incoming_revision" in s]
+    assert [s for s in statements if "FROM incoming" in s] == [
+        s for s in statements if "incoming_revision" in s
+    ]
     assert len([s for s in statements if "incoming_revision" in s]) == 1
 
 
@@ -198,9 +200,10 @@ def test_key_to_token_to_endpoint(house: House) -> None:
     verify(issued.token, house.snapshot().endpoint(endpoint_id).key, house.policy, now=house.clock.now)
     assert issued.expires_in == 3600
     with house.engine.connect() as connection:
-        rows = connection.execute(select(tables.api_key_secret)).all() + connection.execute(
-            select(tables.api_key)
-        ).all()
+        rows = (
+            connection.execute(select(tables.api_key_secret)).all()
+            + connection.execute(select(tables.api_key)).all()
+        )
     assert key.api_key.rpartition("_")[2] not in repr(rows)
     assert key.api_key not in repr(key)
     assert house.keys.list()[0].last_used_at == house.clock.now - timedelta(seconds=1.001)

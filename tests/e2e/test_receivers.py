@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+
+from tests.house import JSON, Builder, House
 from workbench.postgres import PostgresServer
 from workbench.processes import Processes, wait_until
 from workbench.redis import RedisServer
-
-from tests.house import JSON, Builder, House
 
 NATIVE, FLASK, SERVE = 0, 1, 2
 
@@ -77,8 +77,12 @@ def dispatched(house: House, event_id: str) -> Any:
 
 def test_accepted_then_duplicate(house: House, receiver: int) -> None:
     """200 and a run for each DAG with the flattened body; the same again is 204 and names the first."""
-    order = {"order": {"id": str(uuid.uuid4()), "n": 12345678901234567890, "items": [{"sku": "é.1"}], "none": None}}
-    first = house.post("orders", order, receiver=receiver, headers={"X-Request-Id": "r-1", "Cookie": "secret"})
+    order = {
+        "order": {"id": str(uuid.uuid4()), "n": 12345678901234567890, "items": [{"sku": "é.1"}], "none": None}
+    }
+    first = house.post(
+        "orders", order, receiver=receiver, headers={"X-Request-Id": "r-1", "Cookie": "secret"}
+    )
     assert first.status_code == 200
     assert first.headers["x-incoming-status"] == "accepted"
     event_id = first.json()["event_id"]

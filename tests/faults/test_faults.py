@@ -13,13 +13,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from workbench.postgres import PostgresServer
-from workbench.processes import Process, Processes, free_port, wait_until
-from workbench.redis import RedisServer
 
 from tests.faults.killer import POINTS
 from tests.faults.ledger import Sender, check
 from tests.house import Builder, House, answers
+from workbench.postgres import PostgresServer
+from workbench.processes import Process, Processes, free_port, wait_until
+from workbench.redis import RedisServer
 
 DAGS = ("one", "two")
 ORDERS = {
@@ -113,7 +113,9 @@ def test_redis_may_go_hang_and_forget(house: House, own_redis: RedisServer) -> N
     wait_until(redis_is_down, seconds=5, what="the health to tell")
 
 
-def test_a_stopped_database_is_a_503_and_the_retry_is_a_200(house: House, own_postgres: PostgresServer) -> None:
+def test_a_stopped_database_is_a_503_and_the_retry_is_a_200(
+    house: House, own_postgres: PostgresServer
+) -> None:
     """The sender is told to come back, and nothing was half-written."""
     house.serve()
     assert house.post("orders", {"order": {"id": "before"}}).status_code == 200

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from airflow_incoming.db.tables import metadata
 
 OURS = set(metadata.tables)
@@ -26,13 +27,14 @@ from sqlalchemy.orm import Session
 engine = settings.get_engine()
 def manager(): return IncomingDBManager(Session(engine))
 def tables(): return set(inspect(engine).get_table_names())
+ours = set(IncomingDBManager.metadata.tables)
 def compare():
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={
             "version_table": IncomingDBManager.version_table_name, "compare_type": True,
-            "include_object": lambda o, name, kind, *_: kind != "table" or name in IncomingDBManager.metadata.tables})
+            "include_object": lambda o, name, kind, *_: kind != "table" or name in ours})
         return compare_metadata(context, IncomingDBManager.metadata)
 """
 
@@ -78,7 +80,6 @@ with engine.begin() as connection:
     connection.exec_driver_sql("create table dag (id integer)")
 before = tables()
 manager().upgradedb(use_migration_files=True)
-ours = set(IncomingDBManager.metadata.tables)
 assert tables() == before | ours | {"alembic_version_incoming"}, tables()
 assert compare() == [], compare()
 assert manager().check_migration()

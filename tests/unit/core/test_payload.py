@@ -4,10 +4,11 @@ import json
 import math
 
 import pytest
-from airflow_incoming.core.errors import MalformedJSON, UnstorableJSON, UnsupportedMediaType
-from airflow_incoming.core.payload import check_media_type, parse_json
 from hypothesis import given
 from hypothesis import strategies as st
+
+from airflow_incoming.core.errors import MalformedJSON, UnstorableJSON, UnsupportedMediaType
+from airflow_incoming.core.payload import check_media_type, parse_json
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
