@@ -145,7 +145,7 @@ def _events() -> tuple[CLICommand, ...]:
         _command(
             "replay",
             "events.replay",
-            "Send events once more, by id or by --state and --integration",
+            "Send events once more, by id or by --state (and --integration)",
             Arg(("event_ids",), help="Ids of events", nargs="*", metavar="EVENT_ID"),
             integration,
             states,

@@ -13,6 +13,7 @@ from airflow_incoming import bootstrap
 from airflow_incoming.cli.integrations import who
 from airflow_incoming.cli.output import Result, command, confirm, note
 from airflow_incoming.core.conf import conf_of
+from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.core.units import parse_duration
 from airflow_incoming.services.replay import event_of
@@ -65,12 +66,9 @@ def replay(args: Namespace) -> Result:
     if ids and (args.state or args.integration):
         raise ValueError("name event ids, or --state and --integration, not both")
     if not ids:
-        if not args.state and not args.integration:
-            raise ValueError("name event ids, or choose events by --state and --integration")
-        criteria = Criteria(
-            integration=args.integration, states=tuple(args.state or ()), limit=_limit(args.limit)
-        )
-        ids = [event.id for event in desk.list(criteria)]
+        if not args.state:  # or else what has run already would run again
+            raise ValueError("name event ids, or choose events by --state (and --integration)")
+        ids = _choose(args)
         if not ids:
             note("No event is in that state.")
             return []
@@ -84,8 +82,21 @@ def forget(args: Namespace) -> Result:
     hash_ = args.hash.lower()
     if not _HASH.fullmatch(hash_):
         raise ValueError("a deduplication hash has 64 hexadecimal digits, as 'events show' prints them")
-    known = bootstrap.event_desk().forget(hash_, by=who())
+    try:
+        known = bootstrap.event_desk().forget(hash_, by=who())
+    except RedisUnavailable as error:
+        problem = f"Redis can't be reached ({error}), so the hash may still be remembered there; try again."
+        raise RedisUnavailable(problem) from error
     return [{"hash": hash_, "was_known": known}]
+
+
+def _choose(args: Namespace) -> list[UUID]:
+    limit = _limit(args.limit)
+    criteria = Criteria(integration=args.integration, states=tuple(args.state), limit=limit)
+    ids = [event.id for event in bootstrap.event_desk().list(criteria)]
+    if len(ids) == limit:
+        note(f"These are the newest {limit}; there may be more: repeat, or raise --limit.")
+    return ids
 
 
 def _row(event: EventRecord) -> dict[str, Any]:
@@ -116,7 +127,7 @@ def _moment(text: str | None, option: str) -> datetime | None:
     if text is None:
         return None
     try:
-        return bootstrap.utcnow() - parse_duration(text)
+        return bootstrap.utcnow() - parse_duration(text.strip().removesuffix(" ago"))
     except ValueError:
         pass
     try:

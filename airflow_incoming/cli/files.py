@@ -16,6 +16,15 @@ from airflow_incoming.core.integration import Declaration, parse_document
 Field = tuple[str | int, ...]
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a date is the text that somebody wrote: no field of ours is a date."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # declared so by PyYAML
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 class InvalidFile(InvalidConfiguration):
     """A file of integrations is wrong."""
 
@@ -62,7 +71,7 @@ class Files:
         text = _text(name, shown)
         source = Source(shown, _compose(text, shown), len(self.declarations))
         try:
-            declared = parse_document(yaml.safe_load(text))
+            declared = parse_document(yaml.load(text, _Loader))  # noqa: S506  # a safe loader
         except InvalidConfiguration as error:
             raise source.locate(error) from error
         known = {declaration.name for declaration in self.declarations}
@@ -85,30 +94,38 @@ def _text(name: str, shown: str) -> str:
 
 def _compose(text: str, shown: str) -> yaml.Node:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        yaml.safe_load(text)
+        node = yaml.compose(text, _Loader)
+        yaml.load(text, _Loader)  # noqa: S506  # a safe loader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidFile(shown, line, (), f"isn't YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InvalidFile(shown, line, (), f"isn't YAML: {error.reason}") from error
+    except RecursionError as error:
+        raise InvalidFile(shown, 1, (), "is nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:
         raise InvalidFile(shown, 1, (), f"isn't YAML: {str(error).splitlines()[0]}") from error
     if node is None:
         raise InvalidFile(shown, 1, (), "is empty; write 'version: 1' and a list of integrations")
-    _refuse_repeated_keys(node, shown)
+    _refuse_repeated_keys(node, shown, set())
     return node
 
 
-def _refuse_repeated_keys(node: yaml.Node, shown: str) -> None:
+def _refuse_repeated_keys(node: yaml.Node, shown: str, looked_at: set[int]) -> None:
+    if id(node) in looked_at:  # an alias, possibly of something around it
+        return
+    looked_at.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen: set[Any] = set()
         for key, value in node.value:
             if key.value in seen:
                 raise InvalidFile(shown, key.start_mark.line + 1, (), f"{key.value!r} is there twice")
             seen.add(key.value)
-            _refuse_repeated_keys(value, shown)
+            _refuse_repeated_keys(value, shown, looked_at)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_repeated_keys(item, shown)
+            _refuse_repeated_keys(item, shown, looked_at)
 
 
 def _line(node: yaml.Node, path: Field) -> int:

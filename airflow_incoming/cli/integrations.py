@@ -50,6 +50,9 @@ def apply(args: Namespace) -> Result:
 def export(args: Namespace) -> Result:
     """Print integrations as a file."""
     found = bootstrap.manager().list(args.names or None)
+    for integration in found:
+        if integration.has_unpublished_changes:
+            note(f"warning: {integration.name} has unpublished changes; applying this file publishes them.")
     return {"version": 1, "integrations": [_compact(integration) for integration in found]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from datetime import timedelta
 
 from airflow_incoming import bootstrap
 from airflow_incoming.cli.integrations import who
@@ -14,7 +15,7 @@ from airflow_incoming.services.keys import NewApiKey
 @command
 def create(args: Namespace) -> Result:
     """Create an API key."""
-    expires = None if args.expires is None else parse_duration(args.expires)
+    expires = None if args.expires is None else _duration("--expires", args.expires)
     return _shown_once(bootstrap.key_manager().create(args.name, by=who(), expires_in=expires))
 
 
@@ -42,7 +43,7 @@ def list_(_: Namespace) -> Result:
 @command
 def rotate(args: Namespace) -> Result:
     """Give a key a new secret."""
-    overlap = parse_duration(args.overlap)
+    overlap = _duration("--overlap", args.overlap)
     new = bootstrap.key_manager().rotate(args.name, by=who(), overlap=overlap)
     note(f"The previous secret of {args.name} and its tokens work on for {args.overlap}.")
     return _shown_once(new)
@@ -56,7 +57,16 @@ def revoke(args: Namespace) -> Result:
     used = f"It opens {', '.join(users)}." if users else "No integration uses it."
     confirm(f"Revoke API key {args.name!r}? {used} Its tokens stop working within a second.", yes=args.yes)
     key = manager.revoke(args.name, by=who())
+    if users:
+        note(f"warning: requests to {', '.join(users)} are answered 401 until another API key is named there.")
     return [{"name": key.name, "key_id": key.id, "state": "revoked", "used_by": users}]
+
+
+def _duration(option: str, text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from error
 
 
 def _shown_once(key: NewApiKey) -> Result:

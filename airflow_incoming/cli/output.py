@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,13 @@ from airflow_incoming.core.errors import DatabaseUnavailable, IncomingError
 
 REFUSED = 1
 NO_DATABASE = 3
+
+#: How SQLite, PostgreSQL and MySQL say that a table or column of ours isn't there.
+_NOT_MIGRATED = re.compile(
+    r"no such (table|column)|(relation|column) .* does not exist|Table .* doesn't exist|Unknown column"
+)
+#: What a terminal may obey though it is part of no JSON escape: DEL and the C1 controls.
+_CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 
 #: What a command returns: rows, or one mapping.
 Result = Any
@@ -46,7 +54,7 @@ def command(handler: Handler) -> Callable[[Namespace], None]:
                 if isinstance(result, Failure):
                     result, code = result.result, result.code
                 if result is not None:
-                    stream.write(render(result, args.output))
+                    _write(stream, render(result, args.output))
                 if code:
                     raise SystemExit(code)
             except (DatabaseUnavailable, OperationalError, ProgrammingError) as error:
@@ -60,7 +68,8 @@ def command(handler: Handler) -> Callable[[Namespace], None]:
 def render(result: Result, output: str) -> str:
     """Return a result as text that ends with a newline."""
     if output == "json":
-        return json.dumps(result, default=_plain, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(result, default=_plain, indent=2, ensure_ascii=False)
+        return text.translate(_CONTROLS) + "\n"
     if output == "yaml":
         plain = json.loads(json.dumps(result, default=_plain))
         return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
@@ -104,10 +113,18 @@ def _results_alone() -> Iterator[TextIO]:
         os.close(real)
 
 
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _explain(error: Exception) -> str:
     cause = error.__cause__ if isinstance(error, DatabaseUnavailable) else error
-    text = str(getattr(cause, "orig", None) or cause or error).strip().splitlines()[0]
-    if "no such table" in text or "does not exist" in text or "doesn't exist" in text:
+    text = (str(getattr(cause, "orig", None) or cause or error).strip() or repr(cause)).splitlines()[0]
+    if _NOT_MIGRATED.search(text):
         return f"The tables of airflow-incoming are missing ({text}). Run: airflow db migrate"
     return f"The metadata database is unavailable: {text}"
 
@@ -146,5 +163,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_cell(item) for item in value)
     if isinstance(value, dict):
-        return json.dumps(value, default=_plain, ensure_ascii=False)
-    return " ".join(str(value).split())
+        return _cell(json.dumps(value, default=_plain, ensure_ascii=False))
+    # What strangers sent is shown here; nothing of it may steer the terminal.
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(str(value).split()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
@@ -30,7 +31,8 @@ def dispatch(args: Namespace) -> Result:
         return asdict(dispatcher.drain())
 
     def stop(*_: Any) -> None:
-        loop.stop(timeout=0)
+        # Not here: this interrupts the loop, perhaps while it holds the lock that stopping takes.
+        threading.Thread(target=loop.stop, kwargs={"timeout": 0}, daemon=True).start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

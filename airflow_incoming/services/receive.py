@@ -11,7 +11,7 @@ from typing import Protocol
 import uuid6
 
 from airflow_incoming.core.admission import AdmissionPolicy, admit
-from airflow_incoming.core.errors import Overloaded, RateLimited, Unauthorized
+from airflow_incoming.core.errors import RateLimited, Stopping, Unauthorized
 from airflow_incoming.core.messages import Endpoint, Event, Outcome, Request
 from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.stores.directory import Directory, Snapshot
@@ -59,7 +59,7 @@ class Receiver:
         try:
             self._pool.submit(self._decide_later, request, future)
         except RuntimeError:  # the pool is closed
-            future.set_exception(Overloaded())
+            future.set_exception(Stopping())
         return future
 
     def close(self) -> None:

@@ -4,13 +4,27 @@ import json
 from typing import Any
 
 import pytest
-from airflow_incoming.core.errors import ConfTooLarge, UnstorableJSON
-from airflow_incoming.core.flatten import MISSING, flatten, join_path, lookup, split_path, unflatten
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from airflow_incoming.core.errors import ConfTooLarge, UnstorableJSON
+from airflow_incoming.core.flatten import MISSING, flatten, join_path, lookup, split_path, unflatten
+
 KEYS = st.text(max_size=6) | st.sampled_from(
-    ["", ".", "\\", "a.b", "a\\.b", "_incoming", "_incoming.x", "\\_incoming", "airflow/", "airflow/x", "0", "1"]
+    [
+        "",
+        ".",
+        "\\",
+        "a.b",
+        "a\\.b",
+        "_incoming",
+        "_incoming.x",
+        "\\_incoming",
+        "airflow/",
+        "airflow/x",
+        "0",
+        "1",
+    ]
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4)
 
@@ -28,8 +42,10 @@ PAYLOADS = st.lists(VALUES, max_size=4) | st.dictionaries(KEYS, VALUES, max_size
 #: Two top-level empty ones have no parameters; objects with the keys 0…n-1 flatten as arrays do.
 TELLABLE_VALUES = st.recursive(
     LEAVES,
-    lambda inside: st.lists(inside, max_size=4)
-    | st.dictionaries(KEYS, inside, max_size=4).filter(lambda members: not _is_array_like(members)),
+    lambda inside: (
+        st.lists(inside, max_size=4)
+        | st.dictionaries(KEYS, inside, max_size=4).filter(lambda members: not _is_array_like(members))
+    ),
     max_leaves=12,
 )
 TELLABLE_PAYLOADS = st.lists(TELLABLE_VALUES, min_size=1, max_size=4) | st.dictionaries(
