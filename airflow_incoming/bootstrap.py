@@ -16,14 +16,14 @@ from airflow_incoming.core.admission import AdmissionPolicy
 from airflow_incoming.core.errors import SecretsUnprotected
 from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.tokens import TokenPolicy
-from airflow_incoming.core.units import parse_rate
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.services.diagnose import Diagnosis
-from airflow_incoming.services.dispatch import Dispatcher, DispatchLoop
+from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.health import Health
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.intake import Intake
 from airflow_incoming.services.keys import KeyManager, TokenIssuer
+from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.replay import EventDesk
@@ -186,7 +186,7 @@ class Container:
             tokens,
             clock=utcnow,
             limiter=limiter,
-            rate=parse_rate(options.token_rate),
+            rate=options.token_rate,
         )
         self.health = Health(engine(), memory(), clock=utcnow)
         self._lock = threading.Lock()

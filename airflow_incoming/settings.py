@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from airflow_incoming.core.units import parse_duration, parse_size
+from airflow_incoming.core.units import Rate, format_duration, parse_duration, parse_rate, parse_size
 
 VERSION_ADDED = "0.1.0"
 
@@ -54,7 +54,7 @@ OPTIONS: dict[str, Option] = {
     "token_lifetime": Option("1h", "How long a JWT made from an API key is valid."),
     "token_leeway": Option("10s", "Difference between clocks that is tolerated in JWTs, at most 60s."),
     "token_rate": Option(
-        "30/m", "Attempts to exchange an API key for a JWT that one address may make in a process."
+        "30/m", "Failed attempts to exchange an API key for a JWT that one address may make in a process."
     ),
     "dispatcher": Option(
         "True",
@@ -96,7 +96,7 @@ class Settings:
     max_buffered: int
     token_lifetime: timedelta
     token_leeway: timedelta
-    token_rate: str
+    token_rate: Rate
     dispatcher: bool
     dispatch_batch: int
     dispatch_interval: timedelta
@@ -110,6 +110,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "int": lambda text: _positive(text),  # defined below
     "bool": lambda text: _boolean(text),
     "timedelta": parse_duration,
+    "Rate": parse_rate,
     "str": str,
 }
 _SIZES = frozenset(
@@ -129,9 +130,20 @@ def read_settings(get: Callable[[str], str | None]) -> Settings:
         parse = _size if name in _SIZES else _PARSERS[str(Settings.__annotations__[name])]
         try:
             values[name] = parse(text)
+            _check(name, values[name])
         except ValueError as error:
             raise ValueError(f"[incoming] {name} = {text!r}: {error}") from error
     return Settings(**values)
+
+
+#: Bounds that the core demands; said here so that the option is named.
+_LONGEST = {"token_leeway": timedelta(seconds=60), "token_lifetime": timedelta(days=30)}
+
+
+def _check(name: str, value: Any) -> None:
+    longest = _LONGEST.get(name)
+    if longest is not None and value > longest:
+        raise ValueError(f"must be at most {format_duration(longest)}")
 
 
 def _size(text: str) -> int:

@@ -58,7 +58,9 @@ def revoke(args: Namespace) -> Result:
     confirm(f"Revoke API key {args.name!r}? {used} Its tokens stop working within a second.", yes=args.yes)
     key = manager.revoke(args.name, by=who())
     if users:
-        note(f"warning: requests to {', '.join(users)} are answered 401 until another API key is named there.")
+        note(
+            f"warning: requests to {', '.join(users)} are answered 401 until another API key is named there."
+        )
     return [{"name": key.name, "key_id": key.id, "state": "revoked", "used_by": users}]
 
 

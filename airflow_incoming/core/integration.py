@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 from airflow_incoming.core.errors import InvalidConfiguration
+from airflow_incoming.core.fields import Fields, Path, a_list, choice, text
 from airflow_incoming.core.parameters import (
     MAX_DEDUPLICATION_PARAMETERS,
     is_sensitive_header,
@@ -24,8 +24,6 @@ from airflow_incoming.core.units import (
 )
 
 State = Literal["published", "draft", "suspended"]
-Path = tuple[str | int, ...]
-T = TypeVar("T")
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
@@ -87,10 +85,10 @@ def parse_document(document: object) -> tuple[Declaration, ...]:
 
     Raises InvalidConfiguration, whose ``path`` leads to the first wrong field.
     """
-    fields = _Fields(document, ())
+    fields = Fields(document, ())
     if fields.take("version", _exactly_one) is None:
         raise InvalidConfiguration(("version",), "is missing; write 'version: 1'")
-    items = fields.take("integrations", _list)
+    items = fields.take("integrations", a_list)
     if items is None:
         raise InvalidConfiguration(("integrations",), "is missing; write a list of integrations")
     fields.finish()
@@ -107,11 +105,11 @@ def parse_document(document: object) -> tuple[Declaration, ...]:
 
 def parse_declaration(item: object, path: Path = ()) -> Declaration:
     """Return one integration of the YAML shape. Raises InvalidConfiguration."""
-    fields = _Fields(item, path)
+    fields = Fields(item, path)
     name = fields.take("name", parse_name)
     if name is None:
         raise InvalidConfiguration((*path, "name"), "is missing")
-    state = fields.take("state", _choice("published", "draft", "suspended")) or "draft"
+    state = fields.take("state", choice("published", "draft", "suspended")) or "draft"
     configuration = _configuration(fields)
     fields.finish()
     return Declaration(name=name, state=cast("State", state), configuration=configuration)
@@ -119,7 +117,7 @@ def parse_declaration(item: object, path: Path = ()) -> Declaration:
 
 def parse_configuration(item: object, path: Path = ()) -> Configuration:
     """Return the versioned part of one integration of the YAML shape. Raises InvalidConfiguration."""
-    fields = _Fields(item, path)
+    fields = Fields(item, path)
     configuration = _configuration(fields)
     fields.finish()
     return configuration
@@ -163,10 +161,10 @@ def parse_name(value: object) -> str:
     )
 
 
-def _configuration(fields: _Fields) -> Configuration:
+def _configuration(fields: Fields) -> Configuration:
     defaults = Configuration()
     return Configuration(
-        title=fields.take("title", _text(256)) or "",
+        title=fields.take("title", text(256)) or "",
         icon=fields.take("icon", _icon) or defaults.icon,
         auth=_auth(fields.child("auth")),
         deduplication=_deduplication(fields.child("deduplication")),
@@ -177,10 +175,10 @@ def _configuration(fields: _Fields) -> Configuration:
     )
 
 
-def _auth(fields: _Fields | None) -> Auth:
+def _auth(fields: Fields | None) -> Auth:
     if fields is None:
         return Auth()
-    kind = fields.take("type", _choice("none", "jwt"))
+    kind = fields.take("type", choice("none", "jwt"))
     api_key = fields.take("api_key", parse_name)
     fields.finish()
     if kind is None:
@@ -194,7 +192,7 @@ def _auth(fields: _Fields | None) -> Auth:
     return Auth(type=cast("Literal['none', 'jwt']", kind), api_key=api_key)
 
 
-def _deduplication(fields: _Fields | None) -> Deduplication | None:
+def _deduplication(fields: Fields | None) -> Deduplication | None:
     if fields is None:
         return None
     parameters = fields.take_list("parameters", validate_parameter)
@@ -211,7 +209,7 @@ def _deduplication(fields: _Fields | None) -> Deduplication | None:
     return Deduplication(parameters=parameters, window=window, duplicate_status=status)
 
 
-def _limits(fields: _Fields | None) -> Limits:
+def _limits(fields: Fields | None) -> Limits:
     if fields is None:
         return Limits()
     limits = Limits(
@@ -221,78 +219,6 @@ def _limits(fields: _Fields | None) -> Limits:
     )
     fields.finish()
     return limits
-
-
-class _Fields:
-    """The fields of one mapping, taken one by one; what is left over at the end is a mistake."""
-
-    def __init__(self, item: object, path: Path) -> None:
-        if not isinstance(item, Mapping):
-            raise InvalidConfiguration(path, "must be a mapping of fields")
-        self.path = path
-        self._left = dict(item)
-        self._known: list[str] = []
-
-    def take(self, name: str, parse: Callable[[object], T]) -> T | None:
-        """Return the parsed field, or None where it is absent or null."""
-        self._known.append(name)
-        value = self._left.pop(name, None)
-        if value is None:
-            return None
-        return _parsed(value, parse, (*self.path, name))
-
-    def take_list(self, name: str, parse: Callable[[object], T]) -> tuple[T, ...]:
-        """Return the parsed items of a list field without repetitions; () where it is absent."""
-        items = self.take(name, _list) or []
-        parsed = [_parsed(item, parse, (*self.path, name, i)) for i, item in enumerate(items)]
-        for i, item in enumerate(parsed):
-            if item in parsed[:i]:
-                raise InvalidConfiguration((*self.path, name, i), f"{item!r} is there twice")
-        return tuple(parsed)
-
-    def child(self, name: str) -> _Fields | None:
-        """Return the fields of a nested mapping, or None where it is absent or null."""
-        self._known.append(name)
-        value = self._left.pop(name, None)
-        return None if value is None else _Fields(value, (*self.path, name))
-
-    def finish(self) -> None:
-        """Raise InvalidConfiguration for the first field that nobody took."""
-        for name in self._left:
-            raise InvalidConfiguration(
-                (*self.path, str(name)), f"is not known here; known are {', '.join(self._known)}"
-            )
-
-
-def _parsed(value: object, parse: Callable[[object], T], path: Path) -> T:
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise InvalidConfiguration(path, str(error)) from error
-
-
-def _choice(*allowed: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if isinstance(value, str) and value in allowed:
-            return value
-        raise ValueError(f"must be one of {', '.join(allowed)}, not {value!r}")
-
-    return parse
-
-
-def _text(length: int) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if isinstance(value, str) and len(value) <= length and value.isprintable():
-            return value
-        raise ValueError(f"must be at most {length} printable characters")
-
-    return parse
-
-
-def _list(value: object) -> list[object]:
-    if isinstance(value, list | tuple):
-        return list(value)
-    raise ValueError("must be a list")
 
 
 def _exactly_one(value: object) -> int:

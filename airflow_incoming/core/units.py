@@ -36,7 +36,7 @@ class Rate:
 
 def parse_size(value: object) -> int:
     """Return bytes for ``1MiB``, ``500 KB`` or a plain number. Raises ValueError."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**12:
         return value
     if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
         size = int(found[1]) * _SIZE_UNITS[found[2]]

@@ -31,7 +31,7 @@ STATEMENT_TIMEOUT = 10
 _READING = "incoming_reading"
 
 
-def make_engine(url: str, *, connect_args: dict[str, Any] | None = None, pool_size: int = 3) -> Engine:
+def make_engine(url: str, *, connect_args: dict[str, Any] | None = None, pool_size: int = 6) -> Engine:
     """Return an engine for a metadata database URL (SQLite, PostgreSQL, MySQL); connects to nothing."""
     parsed = make_url(url)
     backend = parsed.get_backend_name()

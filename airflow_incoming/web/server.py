@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from airflow_incoming.core.errors import EndpointNotFound
 from airflow_incoming.web.asgi import create_receiver_app, send_response
 from airflow_incoming.web.guard import Guard, is_under
+from airflow_incoming.web.protocol import MAX_HEAD, BoundedHeadProtocol
 from airflow_incoming.web.responses import from_error
 
 PREFIX = "/incoming"
@@ -19,8 +20,6 @@ PREFIX = "/incoming"
 KEEP_ALIVE = 65
 #: Seconds that requests in hand have when the server is told to stop.
 GRACEFUL_SHUTDOWN = 10
-#: Bytes. Above the guard's limit, so that its answer (431) comes before the parser's.
-MAX_HEAD = 128 * 2**10
 
 #: Everything to standard error: standard output carries a command's result alone.
 LOGGING: dict[str, Any] = {
@@ -55,6 +54,7 @@ def run(host: str, port: int, workers: int) -> None:
     uvicorn.run(
         "airflow_incoming.web.server:create_app",
         factory=True,
+        http=BoundedHeadProtocol,
         host=host,
         port=port,
         workers=workers,

@@ -11,15 +11,22 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import Column, Engine, MetaData, String, Table, insert, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from airflow_incoming.core.errors import AlreadyLaunched, DispatchFailed, TransactionLost
+from airflow_incoming.core.errors import (
+    AlreadyLaunched,
+    DatabaseUnavailable,
+    DispatchFailed,
+    TransactionLost,
+)
 from airflow_incoming.core.integration import Configuration, parse_declaration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db.engine import reading, transaction
-from airflow_incoming.services.dispatch import Dispatcher, DispatchLoop
+from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.housekeeping import Housekeeping, first_id_at
+from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.stores import events, inbox
@@ -199,6 +206,25 @@ def test_an_event_that_ends_the_transaction_spoils_one_batch_only(house: House) 
     house.dispatcher.dispatch_batch()
     assert [house.event(e).state for e in (good, bad)] == ["dispatched", "failed"]
     assert len(house.runs()) == 1
+
+
+def test_an_event_that_the_database_refuses_is_set_aside(house: House) -> None:
+    """The third batch that it ends is the last one."""
+    house.launcher.errors["heavy"] = OperationalError("insert", {}, Exception("too much"))
+    good, bad = house.accept('{"order": {"id": 1}}', '{"order": {"id": "heavy"}}')
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailable):
+            house.dispatcher.dispatch_batch()
+    house.dispatcher.dispatch_batch()
+    assert [house.event(e).state for e in (good, bad)] == ["dispatched", "failed"]
+    assert "too much" in (house.event(bad).error or "")
+
+
+def test_a_body_that_no_longer_parses_spoils_nothing(house: House) -> None:
+    """Whatever a stored event has become, the others run."""
+    good, bad = house.accept('{"order": {"id": 1}}', "not json")
+    house.dispatcher.dispatch_batch()
+    assert [house.event(e).state for e in (good, bad)] == ["dispatched", "failed"]
 
 
 def test_a_suspended_integration_holds_and_a_resumed_one_goes_on(house: House) -> None:

@@ -13,6 +13,7 @@ from airflow_incoming.core.errors import (
     EndpointNotFound,
     InvalidConfiguration,
     NotFound,
+    RateLimited,
     SecretsUnprotected,
     Unauthorized,
     Unavailable,
@@ -284,6 +285,20 @@ def test_secrets_that_cannot_be_read_are_our_fault(house: House) -> None:
         house.snapshot().endpoint(endpoint_id)
     with pytest.raises(Unavailable):
         house.issuer.issue(key.api_key, remote="a")
+
+
+def test_guessing_is_slowed_and_good_clients_are_not(house: House) -> None:
+    """After its failed attempts an address is told to wait; whoever has the key never is."""
+    key = house.keys.create("shop", by="test")
+    house.snapshot()
+    for _ in range(100):
+        with pytest.raises(Unauthorized):
+            house.issuer.issue(key.api_key[:-4] + "AAAA", remote="a")
+    with pytest.raises(RateLimited):
+        house.issuer.issue("inc_guess", remote="a")
+    assert house.issuer.issue(key.api_key, remote="a").expires_in == 3600
+    with pytest.raises(Unauthorized):
+        house.issuer.issue("inc_guess", remote="b")
 
 
 def test_no_key_without_encryption(engine: Engine) -> None:

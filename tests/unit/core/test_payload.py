@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from airflow_incoming.core.errors import MalformedJSON, UnstorableJSON, UnsupportedMediaType
 from airflow_incoming.core.payload import check_media_type, parse_json
 
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
-VALUES = st.recursive(LEAVES, lambda inside: st.lists(inside) | st.dictionaries(TEXT, inside))
-PAYLOADS = st.lists(VALUES) | st.dictionaries(TEXT, VALUES)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(TEXT, inside, max_size=4),
+    max_leaves=8,
+)
+PAYLOADS = st.lists(VALUES, max_size=4) | st.dictionaries(TEXT, VALUES, max_size=4)
 
 
 @given(PAYLOADS, st.booleans())

@@ -39,7 +39,8 @@ def mounted(receiver: FastAPI, root_path: str = "") -> FastAPI:
         async with receiver.router.lifespan_context(receiver):
             yield
 
-    app = FastAPI(lifespan=lifespan, root_path=root_path)
+    app = FastAPI(lifespan=lifespan)
+    app.root_path = root_path
     app.mount("/incoming", receiver)
     app.add_middleware(Guard, prefixes=("/incoming",), limits=GuardLimits())
     return app

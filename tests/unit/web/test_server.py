@@ -15,6 +15,7 @@ import uvicorn
 import airflow_incoming
 from airflow_incoming.web import server
 from airflow_incoming.web.guard import GuardLimits
+from airflow_incoming.web.protocol import BoundedHeadProtocol
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def test_no_proxy_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: given.update(options, app=app))
     server.run("127.0.0.1", 8081, 2)
     assert (given["host"], given["port"], given["workers"]) == ("127.0.0.1", 8081, 2)
+    assert given["http"] is BoundedHeadProtocol
     assert (given["proxy_headers"], given["access_log"], given["server_header"]) == (False, False, False)
     module, name = given["app"].split(":")
     assert getattr(importlib.import_module(module), name) is server.create_app

@@ -124,7 +124,7 @@ def _event_tables() -> None:
         sqlite_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index("incoming_event_state_idx", "incoming_event", ["state", "id"])
-    op.create_index("incoming_event_integration_idx", "incoming_event", ["integration_id", "id"])
+    op.create_index("incoming_event_integration_idx", "incoming_event", ["integration", "id"])
     op.create_table(
         "incoming_dedup",
         sa.Column("hash", sa.String(64), primary_key=True),

@@ -1,0 +1,72 @@
+"""The thread, or the process, that dispatches until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+from typing import Protocol
+
+from airflow_incoming.core.errors import DatabaseUnavailable
+from airflow_incoming.services.dispatch import Dispatcher
+
+log = logging.getLogger(__name__)
+
+
+class DispatchLoop:
+    """Runs a dispatcher and its housekeeping in a thread until stopped."""
+
+    def __init__(self, dispatcher: Dispatcher, housekeeping: Housekeeper, *, interval: timedelta) -> None:
+        self._dispatcher = dispatcher
+        self._housekeeping = housekeeping
+        self._interval = interval.total_seconds()
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self.run, name="incoming-dispatch", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for events now; may be called from any thread."""
+        self._woken.set()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Finish the batch in hand and stop."""
+        self._stopping.set()
+        self._woken.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def run(self) -> None:
+        """Dispatch until stopped."""
+        failures = 0
+        while not self._stopping.is_set():
+            self._woken.clear()
+            try:
+                busy = self._dispatcher.dispatch_batch().total > 0
+                busy = self._housekeeping.tick() or busy
+                failures = 0
+            except DatabaseUnavailable as error:
+                failures += 1
+                log.warning("%s Dispatching pauses.", error.title())
+            except Exception:
+                failures += 1
+                log.exception("A batch could not be dispatched")
+            if failures:
+                self._stopping.wait(min(0.5 * 2**failures, 15))
+            elif not busy:
+                self._woken.wait(self._interval)
+        self._housekeeping.leave()
+
+
+class Housekeeper(Protocol):
+    """What a dispatcher does beside dispatching."""
+
+    def tick(self) -> bool:
+        """Do what is due; tell whether that made events due. Raises DatabaseUnavailable."""
+
+    def leave(self) -> None:
+        """Say good-bye."""

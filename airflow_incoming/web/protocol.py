@@ -1,0 +1,66 @@
+"""uvicorn's HTTP protocol with bounds on a request's head, which uvicorn alone doesn't have.
+
+The guard sees a request when its head is complete. Before that, a client could keep a connection
+open for ever by saying nothing, or fill the memory with a header that never ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+#: Bytes. Above the guard's limit, so that usually its answer (431) comes first.
+MAX_HEAD = 128 * 2**10
+#: Seconds from the connection, or from the first byte of a later request, to the end of the head.
+HEAD_TIMEOUT = 10.0
+
+
+class BoundedHead:
+    """To be mixed into one of uvicorn's protocols: closes connections whose head is too large or slow."""
+
+    cycle: Any
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_size = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Expect a head from now on."""
+        super().connection_made(transport)  # type: ignore[misc]  # uvicorn's, as in the next two
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; then see whether a head was completed, or is still on its way."""
+        before = self.cycle
+        super().data_received(data)  # type: ignore[misc]
+        if self.cycle is not before:
+            self._forget_head()
+        elif before is None or before.response_complete:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                self.transport.close()
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more."""
+        self._forget_head()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def _expect_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+
+    def _forget_head(self) -> None:
+        self._head_size = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class BoundedHeadProtocol(BoundedHead, AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # as installed
+    """The parser that uvicorn would choose, with a bounded head."""

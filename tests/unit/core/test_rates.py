@@ -1,0 +1,62 @@
+"""Rate limits: exact over any window, for each key by itself."""
+
+from __future__ import annotations
+
+from airflow_incoming.core.rates import RateLimiter
+from airflow_incoming.core.units import Rate
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_of_the_whole_count_and_then_one_at_a_time() -> None:
+    """3 per minute: three at once, the fourth after 20 s."""
+    clock = Clock()
+    limiter = RateLimiter(clock)
+    rate = Rate(3, 60)
+    assert [limiter.take("a", rate) for _ in range(4)] == [0, 0, 0, 20]
+    clock.now += 19
+    assert limiter.take("a", rate) == 1
+    clock.now += 1
+    assert limiter.take("a", rate) == 0
+    assert limiter.take("a", rate) == 20
+
+
+def test_a_refused_request_costs_nothing() -> None:
+    """Whoever keeps knocking doesn't wait longer for it."""
+    clock = Clock()
+    limiter = RateLimiter(clock)
+    rate = Rate(1, 10)
+    limiter.take("a", rate)
+    assert [limiter.take("a", rate) for _ in range(100)] == [10] * 100
+
+
+def test_keys_are_apart() -> None:
+    """One's flood is not the other's."""
+    limiter = RateLimiter(Clock())
+    rate = Rate(1, 10)
+    assert (limiter.take("a", rate), limiter.take("b", rate)) == (0, 0)
+
+
+def test_memory_is_bounded() -> None:
+    """The keys that were used last are kept."""
+    limiter = RateLimiter(Clock(), capacity=2)
+    rate = Rate(1, 10)
+    for key in ("a", "b", "c"):
+        limiter.take(key, rate)
+    assert limiter.take("c", rate) == 10
+    assert limiter.take("a", rate) == 0
+
+
+def test_a_long_quiet_time_saves_nothing_up() -> None:
+    """After an hour of silence the burst is the count, not more."""
+    clock = Clock()
+    limiter = RateLimiter(clock)
+    rate = Rate(2, 10)
+    clock.now += 3600
+    assert [limiter.take("a", rate) for _ in range(3)] == [0, 0, 5]

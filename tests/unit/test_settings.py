@@ -1,0 +1,60 @@
+"""The options: each has a default that parses, and a wrong one is named."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import timedelta
+
+import pytest
+
+from airflow_incoming.settings import OPTIONS, Settings, read_settings
+
+
+def test_defaults() -> None:
+    """Nothing needs to be configured."""
+    settings = read_settings(lambda _: None)
+    assert (settings.redis_url, settings.max_body, settings.max_conf) == ("", 1048576, 262144)
+    assert (settings.body_timeout, settings.event_retention) == (timedelta(seconds=10), timedelta(days=30))
+    assert (settings.dispatcher, settings.dispatch_batch) == (True, 32)
+
+
+def test_every_option_is_a_setting_and_documented() -> None:
+    """What is declared is what is read."""
+    assert list(OPTIONS) == [field.name for field in fields(Settings)]
+    assert all(option.description.endswith(".") for option in OPTIONS.values())
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "value"),
+    [
+        ("max_body", "2MiB", 2097152),
+        ("max_body", "1000", 1000),
+        ("retry_for", "2w", timedelta(days=14)),
+        ("dispatcher", "false", False),
+        ("max_concurrency", " 12 ", 12),
+        ("redis_url", "redis://h:1/2", "redis://h:1/2"),
+    ],
+)
+def test_values(option: str, text: str, value: object) -> None:
+    """Sizes, durations, numbers and switches as people write them."""
+    assert getattr(read_settings({option: text}.get), option) == value
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("max_body", "much"),
+        ("max_body", "0"),
+        ("body_timeout", "10"),
+        ("dispatch_batch", "-1"),
+        ("dispatch_batch", "0"),
+        ("dispatcher", "maybe"),
+        ("token_rate", "fast"),
+        ("token_leeway", "5m"),
+        ("token_lifetime", "90d"),
+    ],
+)
+def test_a_wrong_value_is_named(option: str, text: str) -> None:
+    """The error says which option of which section, and what it was."""
+    with pytest.raises(ValueError, match=rf"\[incoming\] {option} = '{text}'"):
+        read_settings({option: text}.get)

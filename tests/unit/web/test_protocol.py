@@ -1,0 +1,85 @@
+"""Connections that never become a request."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from airflow_incoming.web import protocol
+from airflow_incoming.web.protocol import BoundedHead
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+class BoundedH11(BoundedHead, H11Protocol):  # type: ignore[misc]
+    pass
+
+
+class BoundedHttpTools(BoundedHead, HttpToolsProtocol):  # type: ignore[misc]
+    pass
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    length = (b"content-length", b"2")
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.fixture(params=[BoundedH11, BoundedHttpTools])
+def port(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT", 0.2)
+    return int(serve(application, request.param, lifespan="off"))
+
+
+def test_a_connection_that_says_nothing_is_closed(port: int, connect: Any) -> None:
+    started = time.monotonic()
+    assert connect(port).closed()
+    assert 0.1 < time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("requests_before", [0, 1])
+def test_a_head_that_drips_is_closed(requests_before: int, port: int, connect: Any) -> None:
+    wire = connect(port)
+    for _ in range(requests_before):
+        assert wire.send(GET, b"\r\n").response()[0] == 200
+    started = time.monotonic()
+    wire.send(GET)
+    with pytest.raises(OSError):  # noqa: PT011, PT012  reset or broken pipe, whichever drop it is that fails
+        while time.monotonic() - started < 3:
+            wire.send(b"X-%d: a\r\n" % time.monotonic_ns())
+            time.sleep(0.02)
+    assert 0.1 < time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("requests_before", [0, 1])
+def test_a_header_that_never_ends_is_closed(
+    requests_before: int, port: int, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT", 60.0)
+    wire = connect(port)
+    for _ in range(requests_before):
+        assert wire.send(GET, b"\r\n").response()[0] == 200
+    wire.send(GET, b"X: ")
+    sent = 0
+    with pytest.raises(OSError):  # noqa: PT011, PT012  reset or broken pipe, whichever block it is that fails
+        while sent < 64 * 2**20:
+            sent += wire.socket.send(b"a" * 65536)
+
+
+def test_idle_between_requests_is_uvicorns_matter(port: int, connect: Any) -> None:
+    wire = connect(port)
+    for _ in range(3):
+        assert wire.send(GET, b"\r\n").response()[0] == 200
+        time.sleep(0.3)
+
+
+def test_the_body_may_take_longer_than_the_head(port: int, connect: Any) -> None:
+    wire = connect(port).send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+    time.sleep(0.3)
+    assert wire.send(b"a" * 300_000).response()[0] == 200
