@@ -116,8 +116,17 @@ def event_desk() -> EventDesk:
 
 def diagnosis() -> Diagnosis:
     """Return what looks for mistakes in this installation."""
-    redis = connect(settings().redis_url, timeout=2) if settings().redis_url else None
-    return Diagnosis(engine(), FernetCipher(), redis, clock=utcnow)
+
+    def connect_redis() -> object | None:
+        return connect(settings().redis_url, timeout=2) if settings().redis_url else None
+
+    return Diagnosis(
+        engine(),
+        FernetCipher(),
+        clock=utcnow,
+        read_address=base_url,
+        connect_redis=connect_redis,
+    )
 
 
 def dispatcher() -> tuple[Dispatcher, DispatchLoop]:

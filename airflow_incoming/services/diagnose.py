@@ -39,16 +39,24 @@ class Diagnosis:
     """Looks at everything; one look that fails is an error itself and hides no other."""
 
     def __init__(
-        self, engine: Engine, cipher: Cipher, redis: Any | None, *, clock: Callable[[], datetime]
+        self,
+        engine: Engine,
+        cipher: Cipher,
+        *,
+        clock: Callable[[], datetime],
+        read_address: Callable[[], str],
+        connect_redis: Callable[[], Any | None],
     ) -> None:
         self._engine = engine
         self._cipher = cipher
-        self._redis = redis
         self._clock = clock
+        self._read_address = read_address
+        self._connect_redis = connect_redis
 
     def findings(self) -> list[Finding]:
         """Return what was found, in the order in which to repair it."""
         looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+            ("settings", self._settings),
             ("tables", self._tables),
             ("database durability", self._durability),
             ("fernet key", self._fernet),
@@ -59,6 +67,9 @@ class Diagnosis:
             ("targets", self._targets),
         ]
         return [finding for name, look in looks for finding in _looked(name, look)]
+
+    def _settings(self) -> Iterator[Finding]:
+        yield Finding("settings", "ok", f"Senders are shown {self._read_address()}/<endpoint id>.")
 
     def _tables(self) -> Iterator[Finding]:
         from airflow_incoming.db.manager import IncomingDBManager
@@ -108,14 +119,15 @@ class Diagnosis:
             yield Finding(name, "ok", "Secrets are encrypted and can be read.")
 
     def _redis_server(self) -> Iterator[Finding]:
-        if self._redis is None:
+        redis = self._connect_redis()
+        if redis is None:
             yield Finding(
                 "redis",
                 "warning",
                 "[incoming] redis_url is empty: deduplication works, with a database statement per request.",
             )
             return
-        info = self._redis.info()
+        info = redis.info()
         version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
         if version < REDIS_NEEDED:
             yield Finding("redis", "error", f"Redis {info['redis_version']} is too old; 6.2 is needed.")
@@ -128,7 +140,7 @@ class Diagnosis:
                 f"maxmemory-policy is {info.get('maxmemory_policy')}: hashes may be evicted, and a "
                 "deduplication window may end up to an hour early. Use noeviction.",
             )
-        if not info.get("aof_enabled") and not self._redis.config_get("save").get("save"):
+        if not info.get("aof_enabled") and not _saves(redis):
             yield Finding(
                 "redis",
                 "warning",
@@ -227,8 +239,19 @@ def _looked(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
         return list(look())
     except Exception as error:
         log.debug("Check %s failed", name, exc_info=True)
-        reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        told = error.__cause__ if isinstance(error, IncomingError) and error.__cause__ else error
+        reason = str(told).strip().splitlines() or [type(told).__name__]
         return [Finding(name, "error", f"Could not be looked at: {reason[0]}")]
+
+
+def _saves(redis: Any) -> bool:
+    """Tell whether Redis writes snapshots, or won't say: managed services forbid the question."""
+    from redis.exceptions import ResponseError
+
+    try:
+        return bool(redis.config_get("save").get("save"))
+    except ResponseError:
+        return True
 
 
 def _durable(connection: Connection, name: str, query: str, good: str) -> Finding:

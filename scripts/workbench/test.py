@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -30,6 +31,8 @@ CHECKS = {
 ROOMS = ("unit", "contract", "migrations", "integration", "e2e", "faults")
 #: What pytest says when a room has no test in it.
 NO_TESTS = 5
+#: Seconds after which a check or a room is given up.
+LIMIT = 15 * 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +100,29 @@ def _run(environment: Environment, room: str, options: Sequence[str]) -> Result:
 
 
 def _call(environment: Environment, program: str, *arguments: str) -> int:
+    """Run a program of the environment; end it, as Ctrl-C would, when it takes longer than LIMIT."""
     path = f"{environment.directory / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     env = clean_environ() | {"PATH": path, "VIRTUAL_ENV": str(environment.directory)}
-    return subprocess.run(
-        [environment.binary(program), *arguments], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, check=False
-    ).returncode
+    running = subprocess.Popen(
+        [environment.binary(program), *arguments], cwd=ROOT, env=env, stdin=subprocess.DEVNULL
+    )
+    try:
+        return running.wait(LIMIT)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt) as reason:
+        _interrupt(running)
+        if isinstance(reason, KeyboardInterrupt):
+            raise
+        say(f"{program} was ended: it took more than {LIMIT // 60} minutes.")
+        return running.returncode or 1
+
+
+def _interrupt(running: subprocess.Popen[bytes]) -> None:
+    """Let it stop what it has started; a second time it may not finish that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        running.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(30)
+            return
 
 
 def _count(report: Path) -> tuple[int, int, int]:

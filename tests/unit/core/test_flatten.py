@@ -189,7 +189,13 @@ def test_a_long_name_is_not_repeated_without_end() -> None:
     assert "262144 bytes" in refusal.value.detail
 
 
+def _chain(depth: int) -> Any:
+    return {"key": _chain(depth - 1)} if depth else 1
+
+
 @given(PAYLOADS)
+@example(_chain(60))
+@example([_chain(20), _chain(30), {"long" * 20: [_chain(10)] * 3}])
 def test_the_bound_of_size_refuses_nothing_that_fits(payload: Any) -> None:
     """It counts only names; what fits as JSON is never refused."""
     flat = flatten(payload)

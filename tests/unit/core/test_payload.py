@@ -206,7 +206,7 @@ def test_the_longest_integer_is_exact() -> None:
 
 def test_negative_zero_and_small_floats_stay_floats() -> None:
     """Types are kept: 1.0 isn't 1."""
-    (one, zero) = parse_json(b"[1.0, -0.0]")
+    one, zero = (value for value in parse_json(b"[1.0, -0.0]"))
     assert isinstance(one, float)
     assert math.copysign(1, zero) == -1
 
