@@ -20,8 +20,8 @@ from airflow_incoming.core.flatten import MISSING, lookup
 from airflow_incoming.core.integration import Deduplication
 
 _ABSENT = b"-"
-#: Visible ASCII without the comma, which would be the trace of a repeated header.
-_OWN_HASH = re.compile(r"[!-+\--~]{1,128}")
+#: Printable ASCII without the comma, which would be the trace of a repeated header.
+_OWN_HASH = re.compile(r"[ -+\--~]{1,128}")
 
 
 def fingerprint(
@@ -35,7 +35,7 @@ def fingerprint(
     """Return the hash (64 hex digits) of a request; None when none of the parameters is present.
 
     If the only parameter is a header, its value is the sender's own hash. Raises
-    BadDeduplicationHash where that isn't 1 to 128 visible ASCII characters without a comma.
+    BadDeduplicationHash where that isn't 1 to 128 printable ASCII characters without a comma.
     """
     names = sorted(deduplication.parameters)
     if len(names) == 1 and names[0].startswith("header."):
@@ -55,7 +55,7 @@ def _own_hash(integration_id: UUID, name: str, headers: Mapping[str, str]) -> st
         return None
     if not _OWN_HASH.fullmatch(value):
         raise BadDeduplicationHash(
-            f"Header {header}: must be sent once, with 1 to 128 visible ASCII characters without a comma."
+            f"Header {header}: must be sent once, with 1 to 128 printable ASCII characters without a comma."
         )
     return _digest(b"own", integration_id, [name.encode(), value.encode()])
 

@@ -9,9 +9,10 @@ for the character after it, whatever that is.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from airflow_incoming.core.errors import ConfTooLarge, UnstorableJSON
 
@@ -119,8 +120,8 @@ class _Flattening:
 
     def __init__(self, max_parameters: int | None, max_size: int | None) -> None:
         self.flat: dict[str, Leaf] = {}
-        self._max_parameters = max_parameters
-        self._max_size = max_size
+        self._max_parameters = sys.maxsize if max_parameters is None else max_parameters
+        self._max_size = sys.maxsize if max_size is None else max_size
         self._size = 0
 
     def walk(self, container: dict[str, Any] | list[Any], prefix: str, depth: int) -> None:
@@ -129,7 +130,8 @@ class _Flattening:
         flat = self.flat
         leaves = len(container)
         # Every member gives at least one parameter, whose name begins with the prefix.
-        self._check(len(flat) + leaves, self._size + leaves * len(prefix))
+        if len(flat) + leaves > self._max_parameters or self._size + leaves * len(prefix) > self._max_size:
+            self._refuse(len(flat) + leaves)
         for key, value in _members(container):
             if "." in key or "\\" in key:
                 key = _escape(key)
@@ -139,13 +141,13 @@ class _Flattening:
             else:
                 flat[prefix + key] = value
         self._size += leaves * len(prefix)
-        self._check(len(flat), self._size)
+        if len(flat) > self._max_parameters or self._size > self._max_size:
+            self._refuse(len(flat))
 
-    def _check(self, parameters: int, size: int) -> None:
-        if self._max_parameters is not None and parameters > self._max_parameters:
+    def _refuse(self, parameters: int) -> NoReturn:
+        if parameters > self._max_parameters:
             raise UnstorableJSON(f"The payload has more than {self._max_parameters} parameters.")
-        if self._max_size is not None and size > self._max_size:
-            raise ConfTooLarge(None, self._max_size)
+        raise ConfTooLarge(None, self._max_size)
 
 
 class _Node(dict[str, Any]):

@@ -111,6 +111,8 @@ def _refuse_deep_nesting(body: bytes) -> None:
         return
     structure = body.translate(_ONE_KIND_OF_BRACKET, _NOT_STRUCTURE)
     structure = structure.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes side by side enclose nothing, whichever they are: most text goes here, at once.
+    structure = structure.replace(b'""', b"")
     brackets = b"".join(structure.split(b'"')[::2])
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")

@@ -10,7 +10,6 @@ import argparse
 import fcntl
 import hashlib
 import json
-import os
 import secrets
 import shlex
 import shutil
@@ -22,8 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workbench.airflow import COMPONENTS, Airflow, make_secrets
+from workbench.airflow import COMPONENTS, Airflow
 from workbench.environment import REQUIREMENTS, ROOT, Environment
+from workbench.kept import Kept, write_privately
 from workbench.processes import Processes, fetch, free_port, wait_until
 from workbench.redis import RedisServer, find_redis
 from workbench.steps import Failed, say, step
@@ -42,8 +42,8 @@ def main() -> int:
     args = parser.parse_args()
     began = time.monotonic()
     say("airflow-incoming: webhooks for Apache Airflow\n")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # all three end as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # all end as Ctrl-C does
     try:
         with alone(), Processes(HOME / "running.json") as processes:
             demo = Demo(processes, port=args.port, reset=args.reset)
@@ -93,6 +93,8 @@ class Demo:
 
     def prepare(self) -> None:
         """Install what isn't installed, start Redis, make the tables."""
+        if sys.version_info >= (3, 13):  # told before anything is installed
+            self._find_redis()
         self._environment.prepare()
         redis = self._start_redis()
         self.airflow = Airflow(
@@ -119,6 +121,7 @@ class Demo:
         with step("Waiting for Airflow"):
             self._wait(lambda: self.airflow.health().get("status") == "healthy", "Airflow to be healthy")
             self._token = self.airflow.token()
+            self._wait(lambda: all(map(self._is_known, self._urls.values())), "the endpoints to be known")
             self._wait(lambda: all(map(self._is_parsed, DAGS)), f"the DAGs {', '.join(DAGS)} to be parsed")
 
     def show(self) -> None:
@@ -197,6 +200,10 @@ Ctrl-C stops everything.""")
             for name, endpoint_id in self._kept.get("endpoints").items()
         }
 
+    def _is_known(self, url: str) -> bool:
+        """Tell whether there is such an endpoint yet: then what isn't JSON is refused, not unheard of."""
+        return fetch(url, payload="", headers={"Content-Type": "text/plain"})[0] != 404
+
     def _is_parsed(self, dag_id: str) -> bool:
         return self.airflow.api(f"dags/{dag_id}", self._token)[0] == 200
 
@@ -208,16 +215,20 @@ Ctrl-C stops everything.""")
         write_privately(HOME / "env", "\n".join(lines) + "\n")
 
     def _start_redis(self) -> RedisServer:
+        binary = self._find_redis()
+        with step("Starting Redis"):
+            redis = RedisServer(binary, HOME / "redis", durable=True)
+            self._processes.start(redis.process).wait_until(redis.answers, seconds=20)
+        return redis
+
+    def _find_redis(self) -> Path:
         binary = find_redis(self._environment.directory)
         if binary is None:
             raise Failed(
                 "There is no redis-server: the wheel that carries one ends at Python 3.12.\n"
                 "Install Redis (Debian: apt-get install redis-server), or use PYTHON=python3.12."
             )
-        with step("Starting Redis"):
-            redis = RedisServer(binary, HOME / "redis", durable=True)
-            self._processes.start(redis.process).wait_until(redis.answers, seconds=20)
-        return redis
+        return binary
 
     def _wait(self, ready: Callable[[], bool], what: str) -> None:
         def alive() -> bool:
@@ -264,34 +275,6 @@ Ctrl-C stops everything.""")
         if run["state"] != "success":
             raise Failed(f"The run {run_id} of {dag_id} ended as {run['state']}.")
         return run
-
-
-class Kept:
-    """What one run leaves for the next; there are secrets in it, so only its owner can read it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-
-    def get(self, name: str) -> Any:
-        return self._values.get(name)
-
-    def put(self, name: str, value: Any) -> None:
-        self._values[name] = value
-        write_privately(self._path, json.dumps(self._values))
-
-    def secrets(self) -> dict[str, str]:
-        if self.get("secrets") is None:
-            self.put("secrets", make_secrets())
-        return dict(self.get("secrets"))
-
-
-def write_privately(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    draft = path.with_suffix(".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
 
 
 def _digest() -> str:

@@ -201,13 +201,11 @@ def test_any_text_can_be_hashed() -> None:
 
 @pytest.mark.parametrize("value", ["a", "x" * 128, "urn:order:7;v=2", "!~", "0"])
 def test_usable_own_hashes(value: str) -> None:
-    """1 to 128 visible ASCII characters."""
+    """1 to 128 printable ASCII characters."""
     assert make(OWN, headers={"x-deduplication-hash": value}) is not None
 
 
-@pytest.mark.parametrize(
-    "value", ["", "x" * 129, "a,b", "a, a", " ", "a b", "é", "a\n", "\x00", "\x7f", "\ud800", "٣"]
-)
+@pytest.mark.parametrize("value", ["", "x" * 129, "a,b", "a, a", "é", "a\n", "\x00", "\x7f", "\ud800", "٣"])
 def test_unusable_own_hashes_are_refused(value: str) -> None:
     """A comma is the trace of a repeated header; the header is named, its value isn't."""
     with pytest.raises(BadDeduplicationHash, match="x-deduplication-hash") as refusal:

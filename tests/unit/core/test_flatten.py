@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -182,8 +183,13 @@ def test_a_long_name_is_not_repeated_without_end() -> None:
     """A small body can flatten to gigabytes; the work stops at the size of a conf."""
     payload = {"k" * 100_000: [0] * 9_000}
 
+    tracemalloc.start()
     with pytest.raises(ConfTooLarge) as refusal:
         flatten(payload, max_size=262_144)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 1_000_000
     assert refusal.value.limit == 262_144
     assert refusal.value.size is None
     assert "262144 bytes" in refusal.value.detail

@@ -244,7 +244,8 @@ def changed(path: tuple[str | int, ...], value: object) -> object:
     if value is DELETE:
         del parent[path[-1]]
     elif isinstance(parent, list):
-        parent[path[-1] : path[-1] + 1] = [value]
+        index = int(path[-1])
+        parent[index : index + 1] = [value]
     else:
         parent[path[-1]] = value
     return document

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 from hypothesis import given
@@ -122,6 +121,7 @@ def test_the_detail_never_repeats_the_body() -> None:
         b'{"a":' * 100_000,
         b"[" * 100_000 + b"]" * 100_000,
         b'[{"a":' * 50_000 + b"1" + b"}]" * 50_000,
+        b'["", "[", "", "]", "a", ' + b"[" * 64 + b"]" * 64 + b"]",
         b'["\\\\", "\\"", ' + b"[" * 64 + b"]" * 64 + b"]",
         b'["]]]]]]]]", ' + b"[" * 64 + b"]" * 64 + b"]",
     ],
@@ -204,11 +204,9 @@ def test_the_longest_integer_is_exact() -> None:
     assert parse_json(b"[" + b"9" * 4300 + b"]") == [10**4300 - 1]
 
 
-def test_negative_zero_and_small_floats_stay_floats() -> None:
+def test_floats_stay_floats() -> None:
     """Types are kept: 1.0 isn't 1."""
-    one, zero = (value for value in parse_json(b"[1.0, -0.0]"))
-    assert isinstance(one, float)
-    assert math.copysign(1, zero) == -1
+    assert repr(parse_json(b"[1.0, -0.0]")) == "[1.0, -0.0]"
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,11 @@ def serve() -> Iterator[Callable[..., int]]:
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(app: Any, http: str = "auto", lifespan: str = "auto", **options: Any) -> int:
-        options = {"h11_max_incomplete_event_size": 2**18, "timeout_graceful_shutdown": 1} | options
+        options = {
+            "h11_max_incomplete_event_size": 2**18,
+            "timeout_graceful_shutdown": 1,
+            "timeout_keep_alive": 60,
+        } | options
         config = uvicorn.Config(
             app, port=0, http=http, lifespan=lifespan, ws="none", log_level="critical", **options
         )
@@ -108,7 +112,7 @@ def serve() -> Iterator[Callable[..., int]]:
         assert not thread.is_alive()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -126,7 +130,7 @@ class Wire:
     """One raw connection."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
 
     def send(self, *parts: bytes) -> Wire:
         self.socket.sendall(b"".join(parts))

@@ -49,7 +49,7 @@ def mounted(receiver: FastAPI, root_path: str = "") -> FastAPI:
 @pytest.fixture
 def client(container: Any, serve: Any, http: str) -> Any:
     port = serve(mounted(create_receiver_app(lambda: container)), http)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         yield client
 
 

@@ -64,7 +64,7 @@ def port(application: Starlette, serve: Any) -> int:
 
 @pytest.fixture
 def client(port: int) -> Any:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/pluginsv2/incoming") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/pluginsv2/incoming", timeout=20) as client:
         yield client
 
 
@@ -142,7 +142,7 @@ def test_both_receivers_answer_alike(refuses: Exception | None, port: int, conta
 
 
 def answer_of(method: str, address: str, body: bytes) -> tuple[int, bytes, dict[str, str]]:
-    answer = httpx.request(method, address, content=body)
+    answer = httpx.request(method, address, content=body, timeout=20)
     theirs = ("date", "server", "transfer-encoding")
     return answer.status_code, answer.content, {n: v for n, v in answer.headers.items() if n not in theirs}
 

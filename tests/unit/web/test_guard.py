@@ -136,7 +136,7 @@ def test_an_endless_chunked_body_is_refused_at_the_limit(
 
 
 def test_a_sender_that_finishes_a_large_body_reads_why_it_was_refused(port: int) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         answer = client.post("/incoming/abc", content=b"a" * 3_000_000)
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
         assert client.post("/incoming/abc", content=b"a").status_code == 200
