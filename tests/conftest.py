@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 if TYPE_CHECKING:
     from tests.house import Builder
+    from workbench.mysql import MySQLServer
     from workbench.postgres import PostgresServer
     from workbench.processes import Processes
     from workbench.redis import RedisServer
@@ -27,6 +28,9 @@ if "AIRFLOW_HOME" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 PREFIX = Path(sys.prefix)
+#: The databases that every store is tested on. MySQL is in no wheel, so somebody has to offer one.
+DATABASES = ["sqlite", "postgresql", *(["mysql"] if "INCOMING_TEST_MYSQL" in os.environ else [])]
+SERVERS = {"postgresql": "postgres_server", "mysql": "mysql_server"}
 
 
 def missing(what: str) -> None:
@@ -59,6 +63,14 @@ def postgres_server() -> Iterator[PostgresServer]:
     server = PostgresServer(programs).start()
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> MySQLServer:
+    """A MySQL that somebody else runs: INCOMING_TEST_MYSQL is the URL of a user who may create databases."""
+    from workbench.mysql import MySQLServer
+
+    return MySQLServer(os.environ["INCOMING_TEST_MYSQL"])
 
 
 @pytest.fixture(scope="session")

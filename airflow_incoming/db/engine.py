@@ -39,6 +39,10 @@ def make_engine(url: str, *, connect_args: dict[str, Any] | None = None, pool_si
     pool: dict[str, Any] = {"pool_pre_ping": True, "pool_recycle": 1800}
     if backend != "sqlite":
         pool |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": CONNECT_TIMEOUT}
+    if backend == "mysql":
+        # As Airflow does. MySQL's default would read old rows after waiting for a lock, and a
+        # dispatcher would lock out new events with the gap at the end of the due ones.
+        pool["isolation_level"] = "READ COMMITTED"
     engine = create_engine(parsed, connect_args=arguments, **pool)
     _prepare_connections(engine)
     return engine
@@ -82,6 +86,12 @@ def _connect_args(backend: str, driver: str) -> dict[str, Any]:
         return {"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": STATEMENT_TIMEOUT * 1000}
     if backend == "sqlite":
         return {"timeout": STATEMENT_TIMEOUT, "check_same_thread": False}
+    if backend == "mysql" and driver in ("mysqldb", "pymysql"):
+        return {
+            "connect_timeout": CONNECT_TIMEOUT,
+            "read_timeout": STATEMENT_TIMEOUT,
+            "write_timeout": STATEMENT_TIMEOUT,
+        }
     if backend == "mysql":
         return {"connect_timeout": CONNECT_TIMEOUT}
     return {}

@@ -30,6 +30,8 @@ def take(connection: Connection, *, limit: int, now: datetime) -> list[tuple[Eve
     query = select(_event).where(_event.c.due_at <= now).order_by(_event.c.due_at, _event.c.id).limit(limit)
     if connection.dialect.name != "sqlite":  # there, the transaction itself is exclusive
         query = query.with_for_update(skip_locked=True)
+    # Else MySQL may rather sort the whole table, and lock every due event in it.
+    query = query.with_hint(_event, "FORCE INDEX (incoming_event_due_idx)", "mysql")
     return [(to_event(row), row.attempts) for row in connection.execute(query)]
 
 

@@ -1,4 +1,4 @@
-"""The stores against every backend: SQLite and PostgreSQL, memory and Redis."""
+"""The stores against every backend: SQLite, PostgreSQL and MySQL, memory and Redis."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from sqlalchemy import Engine
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.db.tables import metadata
 from airflow_incoming.stores.dedup import InMemoryDedup, RedisDedup, connect
+from tests.conftest import DATABASES, SERVERS
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/incoming.db"
         return
-    server = request.getfixturevalue("postgres_server")
+    server = request.getfixturevalue(SERVERS[request.param])
     url = server.create_database()
     yield url
     server.drop_database(url)

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, func, select
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import make_engine
+from airflow_incoming.stores import queue
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 
@@ -135,3 +136,16 @@ def test_database_out_of_reach_is_unavailable() -> None:
     engine = make_engine("postgresql+psycopg2://nobody@127.0.0.1:1/none")
     with pytest.raises(DatabaseUnavailable):
         Inbox(engine).append([make_event()], now=NOW)
+
+
+def test_a_batch_being_dispatched_holds_up_nobody(engine: Engine) -> None:
+    """While a dispatcher holds its batch, others take the rest and new events are stored at once."""
+    if engine.dialect.name == "sqlite":
+        pytest.skip("one writer at a time")
+    inbox = Inbox(engine)
+    inbox.append([make_event() for _ in range(1000)], now=NOW)
+    with engine.begin() as one, engine.begin() as other:
+        first = queue.take(one, limit=32, now=NOW)
+        second = queue.take(other, limit=2000, now=NOW)
+        assert (len(first), len(second)) == (32, 968)
+        inbox.append([make_event()], now=NOW)

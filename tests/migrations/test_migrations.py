@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_incoming.db.tables import metadata
+from tests.conftest import DATABASES, SERVERS
 
 OURS = set(metadata.tables)
 
@@ -39,12 +40,12 @@ def compare():
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/a.db"
         return
-    server = request.getfixturevalue("postgres_server")
+    server = request.getfixturevalue(SERVERS[request.param])
     made = server.create_database()
     yield made
     server.drop_database(made)
