@@ -1,6 +1,6 @@
 # Thin over scripts/: each of these can be called by itself, and says more with --help.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit contract migrations integration e2e faults bench \
+.PHONY: help demo test lint types imports unit contract migrations integration e2e faults \
         format migration build lock clean
 
 help:  ## Show this
@@ -18,9 +18,6 @@ lint types imports unit contract migrations integration e2e faults:  ## Run one 
 format:  ## Format the code, and repair what can be repaired by itself
 	.test/venv/bin/ruff check --fix --quiet
 	.test/venv/bin/ruff format
-
-bench:  ## Measure, side by side with others
-	scripts/bench
 
 migration:  ## Write a migration for what changed in db/tables.py: make migration m="what changed"
 	scripts/migration "$(m)"

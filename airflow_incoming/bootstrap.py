@@ -21,7 +21,7 @@ from airflow_incoming.services.diagnose import Diagnosis
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.health import Health
 from airflow_incoming.services.housekeeping import Housekeeping
-from airflow_incoming.services.intake import Intake
+from airflow_incoming.services.intake import Intake, IntakeLimits
 from airflow_incoming.services.keys import KeyManager, TokenIssuer
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Bounds, Manager
@@ -129,8 +129,8 @@ def diagnosis() -> Diagnosis:
     )
 
 
-def dispatcher() -> tuple[Dispatcher, DispatchLoop]:
-    """Return a dispatcher and the loop that runs it."""
+def dispatch_loop() -> DispatchLoop:
+    """Return a dispatcher in the loop that runs it."""
     from airflow_incoming.services.launch import AirflowLauncher
 
     options = settings()
@@ -145,7 +145,7 @@ def dispatcher() -> tuple[Dispatcher, DispatchLoop]:
         event_retention=options.event_retention,
         dead_retention=options.dead_retention,
     )
-    return one, DispatchLoop(one, housekeeping, interval=options.dispatch_interval)
+    return DispatchLoop(one, housekeeping, interval=options.dispatch_interval)
 
 
 def guard_limits() -> GuardLimits:
@@ -165,22 +165,32 @@ def accept_timeout() -> float:
     return settings().accept_timeout.total_seconds()
 
 
+def token_policy() -> TokenPolicy:
+    """Return how JWTs are made and what is demanded of them."""
+    options = settings()
+    return TokenPolicy(
+        issuer=TOKEN_ISSUER,
+        audience=TOKEN_ISSUER,
+        lifetime=options.token_lifetime,
+        max_lifetime=max(options.token_lifetime, LONGEST_TOKEN),
+        leeway=options.token_leeway,
+    )
+
+
 class Container:
     """Everything that one receiving process runs."""
 
     def __init__(self, options: Settings, loop: DispatchLoop | None) -> None:
-        tokens = TokenPolicy(
-            issuer=TOKEN_ISSUER,
-            audience=TOKEN_ISSUER,
-            lifetime=options.token_lifetime,
-            max_lifetime=max(options.token_lifetime, LONGEST_TOKEN),
-            leeway=options.token_leeway,
-        )
+        tokens = token_policy()
         limiter = RateLimiter(time.monotonic)
         self._loop = loop
         self._directory = Directory(engine(), FernetCipher())
         self._intake = Intake(
-            Inbox(engine()), memory(), clock=utcnow, wake=loop.wake if loop else lambda: None
+            Inbox(engine()),
+            memory(),
+            clock=utcnow,
+            limits=IntakeLimits(wait=accept_timeout()),
+            wake=loop.wake if loop else lambda: None,
         )
         policy = AdmissionPolicy(
             max_body=options.max_body,
@@ -188,7 +198,14 @@ class Container:
             max_parameters=options.max_parameters,
             tokens=tokens,
         )
-        self.receiver = Receiver(self._directory, self._intake, policy, clock=utcnow, limiter=limiter)
+        self.receiver = Receiver(
+            self._directory,
+            self._intake,
+            policy,
+            clock=utcnow,
+            limiter=limiter,
+            accept_timeout=accept_timeout(),
+        )
         self.token_issuer = TokenIssuer(
             engine(),
             self._directory,
@@ -242,7 +259,7 @@ def _container(*, dispatches: bool) -> Container:
     key = (os.getpid(), dispatches)  # a forked worker makes its own
     with _containers_lock:
         if key not in _containers:
-            _containers[key] = Container(settings(), dispatcher()[1] if dispatches else None)
+            _containers[key] = Container(settings(), dispatch_loop() if dispatches else None)
         return _containers[key]
 
 

@@ -46,7 +46,7 @@ def show(args: Namespace) -> Result:
     return _row(event) | {
         "attempts": event.attempts,
         "next_attempt_at": event.due_at,
-        "dispatched_at": event.dispatched_at,
+        "ended_at": event.ended_at,
         "started": [asdict(started) for started in event.started],
         "dedup_hash": event.dedup_hash,
         "replay_of": event.replay_of,

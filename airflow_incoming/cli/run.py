@@ -26,9 +26,9 @@ def serve(args: Namespace) -> Result:
 @command
 def dispatch(args: Namespace) -> Result:
     """Run a dispatcher in the foreground until SIGTERM or SIGINT."""
-    dispatcher, loop = bootstrap.dispatcher()
+    loop = bootstrap.dispatch_loop()
     if args.once:
-        return asdict(dispatcher.drain())
+        return asdict(loop.drain())
 
     def stop(*_: Any) -> None:
         # Not here: this interrupts the loop, perhaps while it holds the lock that stopping takes.

@@ -57,18 +57,22 @@ def admit(
     payload = parse_json(request.body)
     max_conf = limits.conf or policy.max_conf
     flat = flatten(payload, max_parameters=policy.max_parameters, max_size=max_conf)
-    headers = redact(request.headers)
+    event = _event(request, endpoint, _claim(request, endpoint, payload), now, event_id)
     conf = build_conf(
         flat,
         endpoint.configuration,
         event_id=event_id,
-        integration=endpoint.name,
+        integration=event.integration,
         received_at=now,
-        headers=headers,
+        headers=event.headers,
     )
     size = conf_size(conf)
     if size > max_conf:
         raise ConfTooLarge(size, max_conf)
+    return event
+
+
+def _event(request: Request, endpoint: Endpoint, claim: Claim | None, now: datetime, event_id: UUID) -> Event:
     deduplication = endpoint.configuration.deduplication
     return Event(
         id=event_id,
@@ -77,10 +81,10 @@ def admit(
         version_id=endpoint.version_id,
         received_at=now,
         body=request.body.decode(),
-        headers=headers,
+        headers=redact(request.headers),
         query=storable_text(request.query[:MAX_QUERY]),
         remote=None if request.remote is None else storable_text(request.remote[:MAX_REMOTE]),
-        claim=_claim(request, endpoint, payload),
+        claim=claim,
         duplicate_status=204 if deduplication is None else deduplication.duplicate_status,
     )
 

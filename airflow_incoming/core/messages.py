@@ -93,7 +93,6 @@ class PendingEvent:
 
     event: Event
     configuration: Configuration
-    attempts: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

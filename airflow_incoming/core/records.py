@@ -87,7 +87,7 @@ class EventRecord:
     error: str | None
     dedup_hash: str | None
     started: tuple[Started, ...]
-    dispatched_at: datetime | None
+    ended_at: datetime | None
     replay_of: UUID | None
     body: str | None = None
     headers: Mapping[str, str] | None = None

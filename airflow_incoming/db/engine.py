@@ -43,7 +43,8 @@ def make_engine(url: str, *, connect_args: dict[str, Any] | None = None, pool_si
         # As Airflow does. MySQL's default would read old rows after waiting for a lock, and a
         # dispatcher would lock out new events with the gap at the end of the due ones.
         pool["isolation_level"] = "READ COMMITTED"
-    engine = create_engine(parsed, connect_args=arguments, **pool)
+    # Parameters are bodies and confs: they never get into an error message, and so into no log.
+    engine = create_engine(parsed, connect_args=arguments, hide_parameters=True, **pool)
     _prepare_connections(engine)
     return engine
 
@@ -98,15 +99,11 @@ def _connect_args(backend: str, driver: str) -> dict[str, Any]:
 
 
 def _prepare_connections(engine: Engine) -> None:
-    statements = {
-        "postgresql": (
-            f"SET statement_timeout = {STATEMENT_TIMEOUT * 1000}",
-            f"SET lock_timeout = {STATEMENT_TIMEOUT * 500}",
-            f"SET idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT * 6000}",
-        ),
+    on_connect = {
         "mysql": ("SET time_zone = '+00:00'", f"SET innodb_lock_wait_timeout = {STATEMENT_TIMEOUT // 2}"),
         "sqlite": ("PRAGMA foreign_keys=ON", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL"),
     }
+    on_begin = {"sqlite": _begin_sqlite, "postgresql": _limit_postgresql}
 
     @event.listens_for(engine, "connect")
     def _on_connect(dbapi_connection: Any, _: Any) -> None:
@@ -114,17 +111,25 @@ def _prepare_connections(engine: Engine) -> None:
             # sqlite3 would begin transactions by itself, and too late to reserve the write lock.
             dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
-        for statement in statements.get(engine.dialect.name, ()):
+        for statement in on_connect.get(engine.dialect.name, ()):
             cursor.execute(statement)
         cursor.close()
-        if engine.dialect.name == "postgresql":
-            dbapi_connection.commit()
 
-    if engine.dialect.name == "sqlite":
+    if engine.dialect.name in on_begin:
+        event.listen(engine, "begin", on_begin[engine.dialect.name])
 
-        @event.listens_for(engine, "begin")
-        def _on_begin(connection: Connection) -> None:
-            # Taking the write lock at the start waits for it (busy timeout), where an upgrade of
-            # a read lock would fail at once.
-            reads = connection.get_execution_options().get(_READING)
-            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+def _begin_sqlite(connection: Connection) -> None:
+    # Taking the write lock at the start waits for it (busy timeout), where an upgrade of a read lock
+    # would fail at once.
+    reads = connection.get_execution_options().get(_READING)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _limit_postgresql(connection: Connection) -> None:
+    # For this transaction only: behind a pooler the connection is somebody else's the moment it ends.
+    connection.exec_driver_sql(
+        f"SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT * 1000}', true),"
+        f" set_config('lock_timeout', '{STATEMENT_TIMEOUT * 500}', true),"
+        f" set_config('idle_in_transaction_session_timeout', '{STATEMENT_TIMEOUT * 6000}', true)"
+    )

@@ -90,6 +90,7 @@ api_key_secret = Table(
 )
 
 #: ``due_at`` is when the dispatcher takes the event next; NULL when nothing is left to do for now.
+#: ``retry_until`` is set by the first failure, ``ended_at`` when the event is dispatched or given up.
 #: Ids are UUIDv7, so ordering by id is ordering by time of arrival.
 event = Table(
     "incoming_event",
@@ -102,6 +103,7 @@ event = Table(
     Column("received_at", UtcDateTime, nullable=False),
     Column("due_at", UtcDateTime),
     Column("attempts", Integer, nullable=False),
+    Column("retry_until", UtcDateTime),
     Column("waiting_for", String(1600)),
     Column("error", Text),
     Column("dedup_hash", String(64)),
@@ -110,7 +112,7 @@ event = Table(
     Column("query", Text, nullable=False),
     Column("remote", String(64)),
     Column("started", JSON),
-    Column("dispatched_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
     Column("replay_of", Uuid),
     Index(
         "incoming_event_due_idx",
@@ -120,6 +122,7 @@ event = Table(
         sqlite_where=text("due_at IS NOT NULL"),
     ),
     Index("incoming_event_state_idx", "state", "id"),
+    Index("incoming_event_ended_idx", "state", "ended_at"),
     Index("incoming_event_integration_idx", "integration", "id"),
 )
 

@@ -167,7 +167,9 @@ def _load(session: Session, dag_id: str, version_id: UUID) -> tuple[SerializedDA
     try:
         dag = row.dag
     except (DeserializationError, TimetableNotRegistered) as error:
-        raise _not_ready(dag_id, "can't be deserialized; is a plugin or provider missing here?") from error
+        # It is there, so nothing would tell when to try again: only a pause helps.
+        problem = f"DAG {dag_id!r} can't be deserialized; is a plugin or provider missing here?"
+        raise DispatchFailed(problem, retry=True) from error
     declared = dag.params
     dag.params = _DeclaredParams({name: declared.get_param(name) for name in declared})
     return dag, row.dag_hash

@@ -143,55 +143,56 @@ class Dispatcher:
         now = self._clock()
         connection = session.connection()
         taken = queue.take(connection, limit=self._batch, now=now)
-        configurations = self._read_configurations(connection, {event.version_id for event, _ in taken})
-        suspended = self._hold_suspended(connection, [event for event, _ in taken])
-        pending = []
-        tally = Tally()
-        for event, attempts in taken:
-            configuration = configurations.get(event.version_id)
-            if event.integration_id in suspended:
-                tally.held += 1
-            elif configuration is None:
-                queue.mark_dead(connection, event.id, error="The integration's configuration is gone.")
-                tally.dead += 1
-            else:
-                pending.append(PendingEvent(event=event, configuration=configuration, attempts=attempts))
+        suspended = self._hold_suspended(connection, [one.event for one in taken])
+        tally = Tally(held=sum(one.event.integration_id in suspended for one in taken))
+        taken = [one for one in taken if one.event.integration_id not in suspended]
+        configurations = self._read_configurations(connection, {one.event.version_id for one in taken})
+        pending = [
+            PendingEvent(event=one.event, configuration=configurations[one.event.version_id])
+            for one in taken
+            if one.event.version_id in configurations
+        ]
         self._launcher.prepare(session, pending)
         started: dict[UUID, tuple[Started, ...]] = {}
-        for one in pending:
+        for one in taken:
             try:
-                started[one.event.id] = self._launch(session, one)
+                started[one.event.id] = self._launch(session, one.event, configurations)
                 tally.dispatched += 1
             except DispatchFailed as error:
                 self._mark_failure(connection, one, error, now, tally)
         queue.mark_dispatched(connection, started, now)
         return tally
 
-    def _launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
+    def _launch(
+        self, session: Session, event: Event, configurations: Mapping[UUID, Configuration]
+    ) -> tuple[Started, ...]:
         """Start an event's targets, all or none of them. Raises DispatchFailed, TransactionLost."""
-        if one.event.id in self._spoilers:
-            raise DispatchFailed(self._spoilers.pop(one.event.id), retry=True)
+        configuration = configurations.get(event.version_id)
+        if configuration is None:
+            raise DispatchFailed("This release can't read the integration's configuration.", retry=True)
+        if event.id in self._spoilers:
+            raise DispatchFailed(self._spoilers.pop(event.id), retry=True)
         savepoint = session.begin_nested()
         try:
-            conf = conf_of(one.event, one.configuration)
-            started = self._launcher.launch(session, one.event, one.configuration, conf)
+            conf = conf_of(event, configuration)
+            started = self._launcher.launch(session, event, configuration, conf)
             savepoint.commit()
             return started
         except AlreadyLaunched as error:
             savepoint.rollback()
             return error.started
         except TransactionLost as error:
-            self._spoilers[one.event.id] = error.detail
+            self._spoilers[event.id] = error.detail
             raise
         except DispatchFailed:
             savepoint.rollback()
             raise
         except Exception as error:
             if isinstance(error, SQLAlchemyError) and isinstance(translate(error), DatabaseUnavailable):
-                self._suspect(one.event, error)
+                self._suspect(event, error)
                 raise  # nothing of this batch can be committed
             savepoint.rollback()
-            log.exception("Event %s of %s could not be dispatched", one.event.id, one.event.integration)
+            log.exception("Event %s of %s could not be dispatched", event.id, event.integration)
             raise DispatchFailed(
                 f"Airflow could not create the run ({type(error).__name__}: {_first_line(error)}). "
                 "The server's log has the details.",
@@ -208,33 +209,31 @@ class Dispatcher:
     def _mark_failure(
         self,
         connection: Connection,
-        one: PendingEvent,
+        taken: queue.Taken,
         error: DispatchFailed,
         now: datetime,
         tally: Tally,
     ) -> None:
-        expired = now - one.event.received_at >= self._retry_for
-        if not error.retry or expired:
-            reason = (
-                f"{error.detail} Given up after {one.attempts + 1} attempts." if error.retry else error.detail
-            )
-            queue.mark_dead(connection, one.event.id, error=reason)
-            tally.dead += 1
-        else:
-            pause = LONGEST_BACKOFF if error.waiting_for else min(2**one.attempts, LONGEST_BACKOFF)
+        event = taken.event
+        # Counted from the first failure: an event may have been held, or replayed, long after it came.
+        retry_until = taken.retry_until or now + self._retry_for
+        if error.retry and now < retry_until:
+            pause = LONGEST_BACKOFF if error.waiting_for else min(2**taken.attempts, LONGEST_BACKOFF)
             queue.mark_failed(
                 connection,
-                one.event.id,
+                event.id,
                 error=error.detail,
                 waiting_for=error.waiting_for,
                 due_at=now + timedelta(seconds=pause),
+                retry_until=retry_until,
             )
             tally.failed += 1
+        else:
+            given_up = f" Given up after {taken.attempts + 1} attempts." if error.retry else ""
+            queue.mark_dead(connection, event.id, error=error.detail + given_up, now=now)
+            tally.dead += 1
         # The reason may quote the payload, so it is kept with the event and not logged.
-        fate = "will be retried" if error.retry and not expired else "is dead"
-        log.warning(
-            "Event %s of %s could not be dispatched and %s", one.event.id, one.event.integration, fate
-        )
+        log.warning("Event %s of %s could not be dispatched", event.id, event.integration)
 
     def _hold_suspended(self, connection: Connection, events: Sequence[Event]) -> set[UUID]:
         """Hold the events of suspended integrations; locked, so that a resume can't miss any."""

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from uuid import UUID, uuid4
+from functools import partial
+from uuid import uuid4
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,9 +27,8 @@ log = logging.getLogger(__name__)
 BEAT_EVERY = 5.0
 RELEASE_EVERY = 2.0
 PURGE_EVERY = 60.0
-#: Rows that one clean-up transaction deletes, and how many such transactions one clean-up makes.
+#: Rows that one clean-up transaction deletes.
 PURGE_ROWS = 500
-PURGE_ROUNDS = 20
 #: A dispatcher that was silent for so long is gone.
 SILENT = timedelta(minutes=10)
 #: An expired claim is kept a little longer, so that clocks of several hosts may differ.
@@ -89,17 +89,19 @@ class Housekeeping:
     def purge(self) -> int:
         """Delete what is past its retention, in small transactions; return how many rows."""
         now = self._clock()
+        chores = [
+            partial(queue.purge_events, state=state, before=now - kept, limit=PURGE_ROWS)
+            for state, kept in self._retention.items()
+        ]
+        chores.append(partial(queue.purge_claims, before=now - CLAIM_GRACE, limit=PURGE_ROWS))
         deleted = 0
-        for state, kept in self._retention.items():
-            before = first_id_at(now - kept)
-            deleted += self._purge(
-                lambda connection, state=state, before=before: queue.purge_events(
-                    connection, state, before=before, limit=PURGE_ROWS
-                )
-            )
-        return deleted + self._purge(
-            lambda connection: queue.purge_claims(connection, before=now - CLAIM_GRACE, limit=PURGE_ROWS)
-        )
+        for chore in chores:
+            with transaction(self._engine) as connection:
+                count = chore(connection)
+            deleted += count
+            if count == PURGE_ROWS:  # there is more: go on after the next batch of events
+                self._next["purge"] = 0.0
+        return deleted
 
     def leave(self) -> None:
         """Remove this dispatcher's sign of life."""
@@ -120,24 +122,9 @@ class Housekeeping:
         except SQLAlchemyError as error:
             raise translate(error) from error
 
-    def _purge(self, delete_some: Callable[..., int]) -> int:
-        deleted = 0
-        for _ in range(PURGE_ROUNDS):
-            with transaction(self._engine) as connection:
-                count = delete_some(connection)
-            deleted += count
-            if count < PURGE_ROWS:
-                break
-        return deleted
-
     def _due(self, chore: str, every: float) -> bool:
         now = self._monotonic()
         if now < self._next[chore]:
             return False
         self._next[chore] = now + every
         return True
-
-
-def first_id_at(moment: datetime) -> UUID:
-    """Return the smallest UUIDv7 of a moment (RFC 9562, section 5.7)."""
-    return UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62))

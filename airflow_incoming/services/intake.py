@@ -23,23 +23,26 @@ from airflow_incoming.core.errors import (
     RedisUnavailable,
     Stopping,
     Unavailable,
+    Undecided,
 )
-from airflow_incoming.core.messages import Event, Outcome
+from airflow_incoming.core.messages import Claim, Event, Outcome
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory
 from airflow_incoming.stores.inbox import Inbox
 
 log = logging.getLogger(__name__)
 
-#: A hash that Redis keeps alive moves its claim in the database forward at most this often.
+#: A hash that Redis keeps alive moves its claim in the database forward at most this often, or ten times
+#: in a window that is shorter than ten hours.
 SLIDE_EVERY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntakeLimits:
-    """How much may wait (events, bytes of bodies), and how much one transaction takes."""
+    """How much may wait (events, bytes of bodies, seconds), and how much one transaction takes."""
 
     backlog: int = 2000
     backlog_bytes: int = 64 * 2**20
+    wait: float = 10.0
     batch: int = 256
     batch_bytes: int = 8 * 2**20
 
@@ -73,7 +76,7 @@ class Intake:
         self._wake = wake
         self._monotonic = monotonic
         self._breaker = CircuitBreaker()
-        self._queue: deque[tuple[Event, Future[Outcome]]] = deque()
+        self._queue: deque[tuple[Event, Future[Outcome], float]] = deque()
         self._queued_bytes = 0
         self._arrived = threading.Condition()
         self._stopping = False
@@ -101,7 +104,7 @@ class Intake:
         with self._arrived:
             refusal = self._refusal(event)
             if refusal is None:
-                self._queue.append((event, future))
+                self._queue.append((event, future, self._monotonic()))
                 self._queued_bytes += len(event.body)
                 self._arrived.notify()
         if refusal is not None:
@@ -128,10 +131,16 @@ class Intake:
     def _next_batch(self) -> list[tuple[Event, Future[Outcome]]]:
         batch: list[tuple[Event, Future[Outcome]]] = []
         size = 0
+        oldest = self._monotonic() - self._limits.wait
         while self._queue and len(batch) < self._limits.batch and size < self._limits.batch_bytes:
-            batch.append(self._queue.popleft())
-            size += len(batch[-1][0].body)
-        self._queued_bytes -= size
+            event, future, arrived = self._queue.popleft()
+            self._queued_bytes -= len(event.body)
+            if arrived < oldest:
+                # Its sender was told to send it again; storing it now could run it twice.
+                future.set_exception(Undecided())
+                continue
+            batch.append((event, future))
+            size += len(event.body)
         return batch
 
     def take_in(self, batch: Sequence[tuple[Event, Future[Outcome]]]) -> None:
@@ -200,7 +209,9 @@ class Intake:
         late = [
             Memory(claim.hash, Known(known[claim.hash].event_id, now), claim.window)
             for claim in (one.event.claim for one in waiting)
-            if claim is not None and claim.hash in known and now - known[claim.hash].slid_at >= SLIDE_EVERY
+            if claim is not None
+            and claim.hash in known
+            and now - known[claim.hash].slid_at >= min(SLIDE_EVERY, claim.window / 10)
         ]
         if not late:
             return
@@ -230,6 +241,10 @@ class Intake:
     def _redis_failed(self, error: RedisUnavailable) -> None:
         log.warning("%s; the database alone decides for a while", error.detail)
         self._breaker.failed(self._monotonic())
+
+
+def _is_late(claim: Claim, known: Known, now: datetime) -> bool:
+    return now - known.slid_at >= min(SLIDE_EVERY, claim.window / 10)
 
 
 def _hash(event: Event) -> str | None:

@@ -6,7 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
@@ -35,7 +35,7 @@ from airflow_incoming.core.units import Rate
 from airflow_incoming.db.engine import reading, transaction
 from airflow_incoming.stores import integrations, keys
 from airflow_incoming.stores.directory import Directory
-from airflow_incoming.stores.keys import Cipher
+from airflow_incoming.stores.keys import Cipher, KeySecret, UsableKey
 
 log = logging.getLogger(__name__)
 
@@ -176,9 +176,16 @@ class TokenIssuer:
             alive = secret.live.expires_at is None or secret.live.expires_at > now
             if hmac.compare_digest(secret.api_key_hash, presented) and alive:
                 self._record_use(key.key_id, now)
-                token = mint(key.key_id, secret.live.secret, self._policy, now=now)
-                return IssuedToken(token=token, expires_in=int(self._policy.lifetime.total_seconds()))
+                return self._mint(key, secret, now)
         raise self._refuse("wrong secret for API key " + key.name, remote)
+
+    def _mint(self, key: UsableKey, secret: KeySecret, now: datetime) -> IssuedToken:
+        """Return a token that doesn't promise to outlive its key or secret."""
+        ends = [end - now for end in (key.expires_at, secret.live.expires_at) if end is not None]
+        lifetime = max(min([self._policy.lifetime, *ends]), timedelta(seconds=1))
+        policy = replace(self._policy, lifetime=lifetime)
+        token = mint(key.key_id, secret.live.secret, policy, now=now)
+        return IssuedToken(token=token, expires_in=int(lifetime.total_seconds()))
 
     def _refuse(self, reason: str, remote: str | None) -> RequestRejected:
         wait = self._limiter.take(f"token:{remote}", self._rate)
@@ -200,7 +207,7 @@ class TokenIssuer:
 
 
 def _existing(connection: Connection, name: str) -> ApiKey:
-    key = keys.find(connection, name)
+    key = keys.find(connection, name, lock=True)
     if key is None:
         raise NotFound("API key", name, "List them with: airflow incoming keys list")
     return key

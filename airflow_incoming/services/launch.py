@@ -217,7 +217,7 @@ def _emit(
         raise DispatchFailed(
             f"There is no active asset {target!r}. A DAG that is parsed has to name it.",
             retry=True,
-            waiting_for=f"asset:{target}",
+            waiting_for=None if asset else f"asset:{target}",
         )
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from airflow_incoming.core.errors import DatabaseUnavailable
-from airflow_incoming.services.dispatch import Dispatcher
+from airflow_incoming.services.dispatch import Dispatcher, Tally
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,14 @@ class DispatchLoop:
         self._woken.set()
         if self._thread is not None:
             self._thread.join(timeout)
+
+    def drain(self) -> Tally:
+        """Dispatch, in this thread, until nothing is due; return what became of it all."""
+        try:
+            self._housekeeping.tick()
+            return self._dispatcher.drain()
+        finally:
+            self._housekeeping.leave()
 
     def run(self) -> None:
         """Dispatch until stopped."""

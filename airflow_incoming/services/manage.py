@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
@@ -122,7 +123,7 @@ class Manager:
             discarded = 0
             if discard_pending:
                 discarded = queue.discard_pending(
-                    connection, found.id, f"Discarded when {name} was deleted by {by}."
+                    connection, found.id, f"Discarded when {name} was deleted by {by}.", self._clock()
                 )
             integrations.remove(connection, found.id)
             queue.release_held(connection, self._clock(), found.id)
@@ -158,19 +159,13 @@ class Manager:
         self._put(connection, found, declared.state, found.current.id)
         return Change(action=action, integration=_existing(connection, declared.name))
 
-    def _put(
-        self, connection: Connection, integration: Integration, state: State, version_id: object
-    ) -> None:
+    def _put(self, connection: Connection, integration: Integration, state: State, version_id: UUID) -> None:
         now = self._clock()
         live = None if state == "draft" else version_id
-        integrations.set_published(
-            connection,
-            integration.id,
-            live,  # type: ignore[arg-type]
-            suspended=state == "suspended",
-            now=now,
-        )
-        if state != "suspended":
+        # Unpublishing isn't resuming: what a suspended integration holds stays held.
+        suspended = state == "suspended" or (state == "draft" and integration.suspended)
+        integrations.set_published(connection, integration.id, live, suspended=suspended, now=now)
+        if not suspended:
             queue.release_held(connection, now, integration.id)
 
     def _check(

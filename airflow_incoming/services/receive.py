@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
@@ -11,7 +13,7 @@ from typing import Protocol
 import uuid6
 
 from airflow_incoming.core.admission import AdmissionPolicy, admit
-from airflow_incoming.core.errors import RateLimited, Stopping, Unauthorized
+from airflow_incoming.core.errors import Overloaded, RateLimited, Stopping, Unauthorized, Undecided
 from airflow_incoming.core.messages import Endpoint, Event, Outcome, Request
 from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.stores.directory import Directory, Snapshot
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 #: Bytes up to which a body is parsed at once, on the caller's thread. A larger one would hold up
 #: the event loop, so it is parsed on a thread of the pool.
 INLINE_BODY = 16 * 1024
+#: Threads of the pool, and how many requests, with their bodies, may wait for them.
+THREADS = 2
+MAX_WAITING = 128
 
 
 class TakesEvents(Protocol):
@@ -41,14 +46,18 @@ class Receiver:
         *,
         clock: Callable[[], datetime],
         limiter: RateLimiter,
-        threads: int = 2,
+        accept_timeout: float = 10.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
         self._intake = intake
         self._policy = policy
         self._clock = clock
         self._limiter = limiter
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="incoming-receive")
+        self._accept_timeout = accept_timeout
+        self._monotonic = monotonic
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-receive")
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
 
     def receive(self, request: Request) -> Future[Outcome]:
         """Return a future that ends with an Outcome, or with an error of :mod:`core.errors`."""
@@ -56,9 +65,12 @@ class Receiver:
         if snapshot is not None and len(request.body) <= INLINE_BODY:
             return self._decide(request, snapshot)
         future: Future[Outcome] = Future()
+        if not self._places.acquire(blocking=False):
+            return _failed(Overloaded())
         try:
-            self._pool.submit(self._decide_later, request, future)
+            self._pool.submit(self._decide_later, request, future, self._monotonic())
         except RuntimeError:  # the pool is closed
+            self._places.release()
             future.set_exception(Stopping())
         return future
 
@@ -72,11 +84,15 @@ class Receiver:
         except Exception as error:  # noqa: BLE001 - the adapter answers it, whatever it is
             return _failed(error)
 
-    def _decide_later(self, request: Request, future: Future[Outcome]) -> None:
+    def _decide_later(self, request: Request, future: Future[Outcome], arrived: float) -> None:
         try:
+            if self._monotonic() - arrived > self._accept_timeout:
+                raise Undecided()  # the sender was told so already
             inner = self._decide(request, self._directory.fresh())
         except Exception as error:  # noqa: BLE001 - the adapter answers it, whatever it is
             inner = _failed(error)
+        finally:
+            self._places.release()
         inner.add_done_callback(lambda done: _copy(done, future))
 
     def _admit(self, request: Request, snapshot: Snapshot) -> Event:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, Engine
 
-from airflow_incoming.core.errors import EndpointNotFound, Unavailable
+from airflow_incoming.core.errors import DatabaseUnavailable, EndpointNotFound, Unavailable
 from airflow_incoming.core.messages import Endpoint
 from airflow_incoming.core.records import Integration
 from airflow_incoming.db.engine import reading
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a change is noticed everywhere.
 MAX_AGE = 1.0
+#: Seconds after a failure in which the database isn't asked again.
+RETRY_AFTER = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +71,7 @@ class Directory:
         self._max_age = max_age
         self._monotonic = monotonic
         self._snapshot: Snapshot | None = None
+        self._failed_at = float("-inf")
         self._refreshing = threading.Lock()
         self._ahead = threading.Lock()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="incoming-directory")
@@ -88,10 +91,20 @@ class Directory:
     def fresh(self) -> Snapshot:
         """Return a snapshot that isn't too old, asking the database where necessary.
 
-        Raises DatabaseUnavailable.
+        Raises DatabaseUnavailable; for a moment after a failure at once, so that requests don't queue
+        up behind a database that hangs.
         """
         with self._refreshing:
-            return self.current() or self._refresh()
+            snapshot = self.current()
+            if snapshot is not None:
+                return snapshot
+            if self._monotonic() - self._failed_at < RETRY_AFTER:
+                raise DatabaseUnavailable()
+            try:
+                return self._refresh()
+            except Exception:
+                self._failed_at = self._monotonic()
+                raise
 
     def close(self) -> None:
         """Stop the background thread."""
@@ -122,7 +135,7 @@ class Directory:
 def load(connection: Connection, cipher: Cipher, *, revision: int, read_at: float) -> Snapshot:
     """Read every published integration and usable key."""
     usable = {key.name: key for key in keys.read_usable(connection, cipher)}
-    live = [found for found in integrations.list_all(connection) if found.published is not None]
+    live, broken = integrations.read_live(connection)
     endpoints = {found.endpoint_id: _endpoint(found, usable) for found in live}
     unreadable = {
         endpoint_id
@@ -133,7 +146,7 @@ def load(connection: Connection, cipher: Cipher, *, revision: int, read_at: floa
         revision=revision,
         read_at=read_at,
         endpoints=endpoints,
-        unreadable=frozenset(unreadable),
+        unreadable=frozenset(unreadable | broken),
         keys={key.key_id: key for key in usable.values()},
     )
 

@@ -64,7 +64,7 @@ def requeue(connection: Connection, event_ids: Sequence[UUID], now: datetime) ->
     connection.execute(
         update(_event)
         .where(_event.c.id.in_(ids))
-        .values(state="accepted", due_at=now, waiting_for=None, error=None)
+        .values(state="accepted", due_at=now, waiting_for=None, error=None, retry_until=None, ended_at=None)
     )
     return ids
 

@@ -7,14 +7,17 @@ not at all. Whoever changes something a receiver must notice calls :func:`bump` 
 from __future__ import annotations
 
 import base64
+import logging
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
+from airflow_incoming.core.errors import InvalidConfiguration
 from airflow_incoming.core.integration import (
     Configuration,
     configuration_to_dict,
@@ -22,6 +25,8 @@ from airflow_incoming.core.integration import (
 )
 from airflow_incoming.core.records import Integration, Version
 from airflow_incoming.db import tables
+
+log = logging.getLogger(__name__)
 
 
 def bump(connection: Connection) -> None:
@@ -52,6 +57,21 @@ def list_all(connection: Connection, names: Iterable[str] | None = None) -> list
     if names is not None:
         query = query.where(tables.integration.c.name.in_(list(names)))
     return [_integration(row) for row in connection.execute(query)]
+
+
+def read_live(connection: Connection) -> tuple[list[Integration], set[str]]:
+    """Return the published integrations, and the endpoint ids of those that this release can't read.
+
+    A newer release may have written what an older one doesn't know; that closes one endpoint, not all.
+    """
+    live, unreadable = [], set()
+    for row in connection.execute(_query().where(tables.integration.c.published_version_id.is_not(None))):
+        try:
+            live.append(_integration(row))
+        except InvalidConfiguration as error:
+            log.error("Integration %s can't be read, its endpoint answers 503: %s", row.name, error)
+            unreadable.add(row.endpoint_id)
+    return live, unreadable
 
 
 def create(
@@ -108,12 +128,16 @@ def remove(connection: Connection, integration_id: UUID) -> None:
 
 
 def read_configurations(connection: Connection, version_ids: Iterable[UUID]) -> dict[UUID, Configuration]:
-    """Return the configurations of versions; unknown ids are left out."""
+    """Return the configurations of versions, without those that this release can't read."""
     table = tables.version
     rows = connection.execute(
         select(table.c.id, table.c.configuration).where(table.c.id.in_(list(version_ids)))
     )
-    return {row.id: parse_configuration(row.configuration) for row in rows}
+    configurations = {}
+    for row in rows:
+        with suppress(InvalidConfiguration):
+            configurations[row.id] = parse_configuration(row.configuration)
+    return configurations
 
 
 def key_users(connection: Connection, key_name: str) -> list[str]:

@@ -59,8 +59,10 @@ class UsableKey:
         )
 
 
-def find(connection: Connection, name: str) -> ApiKey | None:
-    """Return the API key of this name."""
+def find(connection: Connection, name: str, *, lock: bool = False) -> ApiKey | None:
+    """Return the API key of this name; with ``lock`` nobody else changes it meanwhile."""
+    if lock and connection.dialect.name != "sqlite":
+        connection.execute(select(tables.api_key.c.id).where(tables.api_key.c.name == name).with_for_update())
     row = connection.execute(_query().where(tables.api_key.c.name == name)).one_or_none()
     return None if row is None else _api_key(row)
 

@@ -6,7 +6,7 @@ All verbs work in the dispatcher's own transaction: an event's DAG runs and its 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,14 +25,26 @@ def has_due(connection: Connection, now: datetime) -> bool:
     return connection.execute(query).first() is not None
 
 
-def take(connection: Connection, *, limit: int, now: datetime) -> list[tuple[Event, int]]:
-    """Return due events, oldest first, with their attempts; nobody else gets them meanwhile."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """A due event, how often it was tried, and until when it is tried again (None: it never failed)."""
+
+    event: Event
+    attempts: int
+    retry_until: datetime | None
+
+
+def take(connection: Connection, *, limit: int, now: datetime) -> list[Taken]:
+    """Return due events, oldest first; nobody else gets them meanwhile."""
     query = select(_event).where(_event.c.due_at <= now).order_by(_event.c.due_at, _event.c.id).limit(limit)
     if connection.dialect.name != "sqlite":  # there, the transaction itself is exclusive
         query = query.with_for_update(skip_locked=True)
     # Else MySQL may rather sort the whole table, and lock every due event in it.
     query = query.with_hint(_event, "FORCE INDEX (incoming_event_due_idx)", "mysql")
-    return [(to_event(row), row.attempts) for row in connection.execute(query)]
+    return [
+        Taken(event=to_event(row), attempts=row.attempts, retry_until=row.retry_until)
+        for row in connection.execute(query)
+    ]
 
 
 def suspended_among(connection: Connection, integration_ids: Iterable[UUID], *, lock: bool) -> set[UUID]:
@@ -54,7 +66,7 @@ def mark_dispatched(connection: Connection, started: Mapping[UUID, Sequence[Star
             due_at=None,
             error=None,
             waiting_for=None,
-            dispatched_at=now,
+            ended_at=now,
             attempts=_event.c.attempts + 1,
             started=bindparam("b_started"),
         )
@@ -65,9 +77,15 @@ def mark_dispatched(connection: Connection, started: Mapping[UUID, Sequence[Star
 
 
 def mark_failed(
-    connection: Connection, event_id: UUID, *, error: str, waiting_for: str | None, due_at: datetime
+    connection: Connection,
+    event_id: UUID,
+    *,
+    error: str,
+    waiting_for: str | None,
+    due_at: datetime,
+    retry_until: datetime,
 ) -> None:
-    """Keep an event for another attempt at ``due_at``."""
+    """Keep an event for another attempt at ``due_at``, and others until ``retry_until``."""
     _mark(
         connection,
         event_id,
@@ -75,11 +93,12 @@ def mark_failed(
         error=error,
         waiting_for=waiting_for,
         due_at=due_at,
+        retry_until=retry_until,
         attempts=_event.c.attempts + 1,
     )
 
 
-def mark_dead(connection: Connection, event_id: UUID, *, error: str) -> None:
+def mark_dead(connection: Connection, event_id: UUID, *, error: str, now: datetime) -> None:
     """Give an event up; it stays until it is replayed or its retention ends."""
     _mark(
         connection,
@@ -88,6 +107,7 @@ def mark_dead(connection: Connection, event_id: UUID, *, error: str) -> None:
         error=error,
         waiting_for=None,
         due_at=None,
+        ended_at=now,
         attempts=_event.c.attempts + 1,
     )
 
@@ -141,7 +161,7 @@ def release_waiting(connection: Connection, names: Iterable[str], now: datetime)
     return connection.execute(statement).rowcount
 
 
-def discard_pending(connection: Connection, integration_id: UUID, reason: str) -> int:
+def discard_pending(connection: Connection, integration_id: UUID, reason: str, now: datetime) -> int:
     """Mark every event of an integration that didn't run yet as dead; return how many."""
     statement = (
         update(_event)
@@ -149,21 +169,18 @@ def discard_pending(connection: Connection, integration_id: UUID, reason: str) -
             _event.c.integration_id == integration_id,
             _event.c.state.in_(("accepted", "held", "failed")),
         )
-        .values(state="dead", due_at=None, waiting_for=None, error=reason)
+        .values(state="dead", due_at=None, waiting_for=None, error=reason, ended_at=now)
     )
     return connection.execute(statement).rowcount
 
 
-def purge_events(connection: Connection, state: str, *, before: UUID, limit: int) -> int:
-    """Delete up to ``limit`` events of a state that arrived before this UUIDv7; return how many."""
-    ids = connection.scalars(
-        select(_event.c.id)
-        .where(_event.c.state == state, _event.c.id < before)
-        .order_by(_event.c.id)
-        .limit(limit)
-    ).all()
+def purge_events(connection: Connection, *, state: str, before: datetime, limit: int) -> int:
+    """Delete up to ``limit`` events of a state that ended before this time; return how many."""
+    ended = (_event.c.state == state, _event.c.ended_at < before)
+    ids = connection.scalars(select(_event.c.id).where(*ended).order_by(_event.c.ended_at).limit(limit)).all()
     if ids:
-        connection.execute(delete(_event).where(_event.c.id.in_(ids)))
+        # Checked again: an event that was replayed since is wanted.
+        connection.execute(delete(_event).where(_event.c.id.in_(ids), *ended))
     return len(ids)
 
 

@@ -16,7 +16,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import BaseConverter, Rule
 
-from airflow_incoming.core.errors import BodyTooLarge, Stopping, Undecided
+from airflow_incoming.core.errors import BodyTooLarge, EndpointNotFound, Stopping, Undecided
 from airflow_incoming.core.messages import Outcome, Request
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
@@ -49,6 +49,8 @@ def create_blueprint(
 
 
 def _answer(path: str, running: RunningContainer, accept_timeout: float) -> Response:
+    if "//" in flask.request.path:  # no path of ours, though Flask may take several slashes for one
+        raise EndpointNotFound()
     room, endpoint_id = find_route(flask.request.method, path)
     container = running.get()
     if room == "health":

@@ -7,6 +7,7 @@ passes untouched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ class GuardLimits:
     max_concurrency: int = 256
     max_bridge_concurrency: int = 16
     max_buffered: int = 64 * 2**20
+
+
+_SLASHES = re.compile("/{2,}")
 
 
 class ClientGone(Exception):
@@ -107,6 +111,8 @@ class Guard:
         if scope["type"] != "http":
             return None
         path = get_route_path(scope)
+        if "//" in path:  # what is behind us may take several slashes for one
+            path = _SLASHES.sub("/", path)
         for prefix in self._prefixes:  # a generator would cost every request to Airflow twice as much
             if is_under(path, prefix):
                 return prefix

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Column, Engine, MetaData, String, Table, insert, select
+from sqlalchemy import Column, Engine, MetaData, String, Table, insert, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -23,13 +23,14 @@ from airflow_incoming.core.errors import (
 from airflow_incoming.core.integration import Configuration, parse_declaration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.core.records import EventRecord
+from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction
 from airflow_incoming.services.dispatch import Dispatcher
-from airflow_incoming.services.housekeeping import Housekeeping, first_id_at
+from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
-from airflow_incoming.stores import events, inbox
+from airflow_incoming.stores import events
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 
@@ -282,31 +283,77 @@ def test_replaying(house: House) -> None:
     assert len(house.runs()) == 3
 
 
-def test_retention_deletes_what_is_old_and_done(house: House) -> None:
-    """Dispatched and dead events and expired claims go; waiting ones never do."""
-    house.clock.now = NOW - timedelta(days=30)
-    old = make_event(
-        random_hash(),
-        integration_id=house.integration_id,
-        version_id=house.version_id,
-        received_at=house.clock.now,
-    )
-    waiting = make_event(None, integration_id=house.integration_id, version_id=house.version_id)
-    from dataclasses import replace
-
-    ids = [UUID(int=first_id_at(house.clock.now).int + n) for n in (1, 2)]
-    old, waiting = replace(old, id=ids[0]), replace(waiting, id=ids[1], received_at=house.clock.now)
-    with transaction(house.engine) as connection:
-        inbox.claim(connection, [old], now=house.clock.now)
-        inbox.insert_events(connection, [old])
+def test_retention_counts_from_the_end(house: House) -> None:
+    """What ended long ago goes, and expired claims; what waits, or ended lately, never does."""
+    house.launcher.errors["bad"] = DispatchFailed("no", retry=False)
+    done, dead = house.accept('{"order": {"id": 1}}', '{"order": {"id": "bad"}}')
+    house.manager.suspend("orders", by="test")
+    (held,) = house.accept('{"order": {"id": 2}}')
+    house.manager.resume("orders", by="test")
     house.dispatcher.drain()
+    house.manager.suspend("orders", by="test")
+    (waiting,) = house.accept('{"order": {"id": 3}}')
+    house.dispatcher.drain()
+    house.clock.now += timedelta(days=8)
+    assert house.housekeeping.purge() == 2 + 4
+    assert exist(house, done, held, dead, waiting) == [False, False, True, True]
+    house.launcher.errors.clear()
+    house.desk.replay([dead], by="test")
+    house.manager.resume("orders", by="test")
+    house.dispatcher.drain()
+    assert house.housekeeping.purge() == 0
+    house.clock.now += timedelta(days=6)
+    assert house.housekeeping.purge() == 0
+    assert exist(house, dead, waiting) == [True, True]
+
+
+def test_retries_count_from_the_first_failure(house: House) -> None:
+    """An event that was held for a week has its whole day of retries."""
+    house.manager.suspend("orders", by="test")
+    (event_id,) = house.accept('{"order": {"id": "odd"}}')
+    house.dispatcher.drain()
+    house.clock.now += timedelta(days=7)
+    house.manager.resume("orders", by="test")
+    house.launcher.errors["odd"] = DispatchFailed("not yet", retry=True)
+    house.dispatcher.drain()
+    assert house.event(event_id).state == "failed"
+    house.clock.now += timedelta(days=1)
+    house.dispatcher.drain()
+    assert house.event(event_id).state == "dead"
+    house.desk.replay([event_id], by="test")
+    house.dispatcher.drain()
+    assert house.event(event_id).state == "failed"
+
+
+def test_a_configuration_of_a_newer_release_stops_only_its_own_events(house: House) -> None:
+    """It is tried again, since an upgrade may be under way."""
+    (strange,) = house.accept('{"order": {"id": 1}}')
     with transaction(house.engine) as connection:
-        inbox.insert_events(connection, [waiting])
-    house.clock.now = NOW
-    assert house.housekeeping.purge() == 2
+        connection.execute(update(tables.version).values(configuration={"from": "the future"}))
+    declared = parse_declaration({"name": "other", "state": "published", "dags": ["process_order"]})
+    other = house.manager.apply([declared], by="test")[0].integration
+    house.integration_id, house.version_id = other.id, other.current.id
+    (plain,) = house.accept('{"order": {"id": 1}}')
+    house.dispatcher.dispatch_batch()
+    assert [house.event(e).state for e in (strange, plain)] == ["failed", "dispatched"]
+
+
+def test_unpublishing_is_not_resuming(house: House) -> None:
+    """What a suspended integration holds stays held, until it is published again."""
+    house.manager.suspend("orders", by="test")
+    (event_id,) = house.accept('{"order": {"id": 1}}')
+    house.dispatcher.drain()
+    house.manager.unpublish("orders", by="test")
+    house.housekeeping.release()
+    assert house.dispatcher.drain().total == 0
+    house.manager.publish("orders", by="test")
+    assert house.dispatcher.drain().dispatched == 1
+    assert house.event(event_id).state == "dispatched"
+
+
+def exist(house: House, *event_ids: UUID) -> list[bool]:
     with reading(house.engine) as connection:
-        assert events.read(connection, old.id) is None
-        assert events.read(connection, waiting.id) is not None
+        return [events.read(connection, event_id) is not None for event_id in event_ids]
 
 
 def test_the_loop_wakes_up_and_stops(house: House) -> None:

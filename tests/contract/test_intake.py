@@ -16,6 +16,7 @@ from airflow_incoming.core.errors import (
     RedisUnavailable,
     Stopping,
     Unavailable,
+    Undecided,
 )
 from airflow_incoming.core.messages import Event, Outcome
 from airflow_incoming.db import tables
@@ -141,6 +142,51 @@ def test_what_redis_keeps_alive_reaches_the_database_once_an_hour(
     with engine.connect() as connection:
         expires = connection.scalar(select(tables.dedup.c.expires_at))
     assert expires == clock.now + timedelta(days=7)
+
+
+def test_short_windows_slide_often_enough(engine: Engine, clock: Clock) -> None:
+    """A window of 30 minutes, sent every 10 minutes: Redis may be flushed at any time."""
+    memory = InMemoryDedup()
+    intake = Intake(Inbox(engine), memory, clock=clock)
+    intake.start()
+    hash_, window = random_hash(), timedelta(minutes=30)
+    first = outcomes(intake, make_event(hash_, window=window))[0]
+    for _ in range(5):
+        clock.now += timedelta(minutes=10)
+        assert outcomes(intake, make_event(hash_, window=window))[0].status == "duplicate"
+    memory.forget(hash_)
+    again = outcomes(intake, make_event(hash_, window=window))[0]
+    assert (again.status, again.event_id) == ("duplicate", first.event_id)
+    intake.stop()
+
+
+def test_what_waited_too_long_is_not_stored(engine: Engine, clock: Clock) -> None:
+    """Its sender was told to send again; storing it as well could run it twice."""
+    seconds = [0.0]
+    intake = Intake(
+        Inbox(engine), None, clock=clock, limits=IntakeLimits(wait=10), monotonic=lambda: seconds[0]
+    )
+    late = intake.submit(make_event())
+    seconds[0] = 10.1
+    timely = intake.submit(make_event())
+    intake.start()
+    assert timely.result(10).status == "accepted"
+    with pytest.raises(Undecided):
+        late.result(10)
+    assert stored(engine) == 1
+    intake.stop()
+
+
+def test_errors_of_the_database_never_show_a_body(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """What is logged of a refused statement has no parameters in it."""
+    intake = Intake(Inbox(engine), None, clock=lambda: NOW)
+    tables.metadata.drop_all(engine)
+    future: Future[Outcome] = Future()
+    intake.take_in([(make_event(random_hash(), body='{"card": "4111"}'), future)])
+    with pytest.raises(Unavailable):
+        future.result(0)
+    assert caplog.text
+    assert "4111" not in caplog.text
 
 
 def test_a_dead_database_refuses_all(clock: Clock) -> None:

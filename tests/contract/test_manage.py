@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, update
+from sqlalchemy.exc import OperationalError
 
 from airflow_incoming.core.errors import (
     Conflict,
+    DatabaseUnavailable,
     EndpointNotFound,
     InvalidConfiguration,
     NotFound,
@@ -299,6 +301,47 @@ def test_guessing_is_slowed_and_good_clients_are_not(house: House) -> None:
     assert house.issuer.issue(key.api_key, remote="a").expires_in == 3600
     with pytest.raises(Unauthorized):
         house.issuer.issue("inc_guess", remote="b")
+
+
+def test_a_token_never_promises_to_outlive_its_key(house: House) -> None:
+    """expires_in is what is left of the key."""
+    key = house.keys.create("shop", by="test", expires_in=timedelta(minutes=5))
+    house.snapshot()
+    assert house.issuer.issue(key.api_key, remote="a").expires_in == 298
+
+
+def test_one_unreadable_integration_closes_one_endpoint(house: House) -> None:
+    """What a newer release wrote answers 503 here; all others stay open."""
+    strange = house.apply(state="published").integration
+    other = house.manager.apply([parse_declaration({"name": "other", "state": "published"})], by="test")
+    with house.engine.begin() as connection:
+        connection.execute(
+            update(tables.version)
+            .where(tables.version.c.id == strange.current.id)
+            .values(configuration={"from": "the future"})
+        )
+    snapshot = house.snapshot()
+    assert snapshot.endpoint(other[0].integration.endpoint_id).name == "other"
+    with pytest.raises(Unavailable):
+        snapshot.endpoint(strange.endpoint_id)
+
+
+def test_a_hanging_database_is_asked_once_a_second(house: House) -> None:
+    """Requests don't queue up behind it."""
+    house.snapshot()
+    asked: list[object] = []
+
+    def refuse(*_: object) -> None:
+        asked.append(1)
+        raise OperationalError("select", {}, Exception("down"))
+
+    event.listen(house.engine, "before_cursor_execute", refuse)
+    for _ in range(50):
+        with pytest.raises(DatabaseUnavailable):
+            house.snapshot() if not asked else house.directory.fresh()
+    assert len(asked) == 1
+    event.remove(house.engine, "before_cursor_execute", refuse)
+    assert house.snapshot()
 
 
 def test_no_key_without_encryption(engine: Engine) -> None:

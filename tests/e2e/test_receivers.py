@@ -205,6 +205,22 @@ def test_a_chunked_body_arrives_whole(house: House, receiver: int) -> None:
     assert (conf["parts.4999"], conf["parts.5000"], len(conf)) == (4999, "end", 5004)
 
 
+def test_doubled_slashes_walk_around_nothing(house: House) -> None:
+    """No spelling of the path reaches Flask past the guard."""
+    endpoint = house.endpoints["plain"]
+    for path in (
+        f"/pluginsv2//incoming/{endpoint}",
+        f"/pluginsv2/incoming//{endpoint}",
+        f"//incoming/{endpoint}",
+    ):
+        small = httpx.post(house.airflow.url + path, content=b"{}", headers=JSON, timeout=30)
+        assert small.status_code in (404, 405)
+    large = httpx.post(
+        f"{house.airflow.url}/pluginsv2//incoming/{endpoint}", content=b"x" * 2**21, headers=JSON, timeout=30
+    )
+    assert large.status_code == 413
+
+
 def test_health(house: House, receiver: int) -> None:
     """For load balancers, and in parts for people."""
     answer = httpx.get(f"{house.receive[receiver]}/health", timeout=30)

@@ -63,7 +63,7 @@ class Sender:
 
     def statuses(self) -> Counter[int]:
         """Return how often each status was answered."""
-        return Counter(status for entry in self.ledger for status in entry.statuses)
+        return Counter(status for entry in list(self.ledger) for status in list(entry.statuses))
 
 
 def check(entries: list[Entry], runs: list[tuple[str, str, Any]], dags: tuple[str, ...]) -> list[str]:

@@ -105,6 +105,7 @@ def _event_tables() -> None:
         sa.Column("received_at", UtcDateTime, nullable=False),
         sa.Column("due_at", UtcDateTime),
         sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("retry_until", UtcDateTime),
         sa.Column("waiting_for", sa.String(1600)),
         sa.Column("error", sa.Text),
         sa.Column("dedup_hash", sa.String(64)),
@@ -113,7 +114,7 @@ def _event_tables() -> None:
         sa.Column("query", sa.Text, nullable=False),
         sa.Column("remote", sa.String(64)),
         sa.Column("started", sa.JSON),
-        sa.Column("dispatched_at", UtcDateTime),
+        sa.Column("ended_at", UtcDateTime),
         sa.Column("replay_of", sa.Uuid),
     )
     op.create_index(
@@ -124,6 +125,7 @@ def _event_tables() -> None:
         sqlite_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index("incoming_event_state_idx", "incoming_event", ["state", "id"])
+    op.create_index("incoming_event_ended_idx", "incoming_event", ["state", "ended_at"])
     op.create_index("incoming_event_integration_idx", "incoming_event", ["integration", "id"])
     op.create_table(
         "incoming_dedup",
