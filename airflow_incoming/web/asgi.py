@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +16,7 @@ from starlette._utils import get_route_path  # private, but the only one that kn
 from starlette.types import Receive, Scope, Send
 
 from airflow_incoming.core.errors import BodyTooLarge, Overloaded, Stopping, Undecided
-from airflow_incoming.core.messages import Outcome, Request
+from airflow_incoming.core.messages import Request
 from airflow_incoming.web.deadline import Deadlines
 from airflow_incoming.web.guard import ClientGone
 from airflow_incoming.web.ports import Container
@@ -86,13 +87,14 @@ class ReceiverApp(FastAPI):
         if container is None:
             container = await self._threads.run(self._container.get)
         if room == "health":
-            return from_health(await self._threads.run(container.health.report))
+            report = self._threads.start(container.health.report)
+            return from_health(await wait_for(report, self._accept_deadlines))
         body = await read_body(receive)
         if room == "token":
             issue = partial(container.token_issuer.issue, parse_api_key(body), remote=_remote(scope))
-            return from_token(await self._threads.run(issue))
+            return from_token(await wait_for(self._threads.start(issue), self._accept_deadlines))
         future = container.receiver.receive(request_from_scope(scope, endpoint_id, body))
-        return from_outcome(await wait_for_outcome(future, self._accept_deadlines))
+        return from_outcome(await wait_for(future, self._accept_deadlines))
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -113,17 +115,19 @@ class _Threads:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-web")
-        self._waiting = 0
+        self._places = threading.BoundedSemaphore(THREADS + MAX_WAITING)
+
+    def start(self, call: Callable[[], T]) -> Future[T]:
+        """Return a future of what the call returns. Raises Overloaded where too many wait already."""
+        if not self._places.acquire(blocking=False):
+            raise Overloaded()
+        future = self._pool.submit(call)
+        future.add_done_callback(lambda _: self._places.release())
+        return future
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Return what the call returns. Raises Overloaded where too many wait already."""
-        if self._waiting >= MAX_WAITING:
-            raise Overloaded()
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-        finally:
-            self._waiting -= 1
+        """Return what the call returns, however long that takes. Raises Overloaded, too."""
+        return await asyncio.wrap_future(self.start(call))
 
 
 def request_from_scope(scope: Scope, endpoint_id: str, body: bytes) -> Request:
@@ -157,8 +161,8 @@ async def read_body(receive: Receive) -> bytes:
             raise BodyTooLarge(MAX_UNGUARDED_BODY)
 
 
-async def wait_for_outcome(future: Future[Outcome], deadlines: Deadlines) -> Outcome:
-    """Return the outcome. Raises the future's error, or Undecided at the deadline.
+async def wait_for(future: Future[T], deadlines: Deadlines) -> T:
+    """Return the future's result. Raises its error, or Undecided at the deadline.
 
     Unlike asyncio.wrap_future() it never cancels the future, whatever becomes of the request: the
     event may be in the middle of being committed.

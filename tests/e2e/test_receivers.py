@@ -205,19 +205,13 @@ def test_a_chunked_body_arrives_whole(house: House, receiver: int) -> None:
     assert (conf["parts.4999"], conf["parts.5000"], len(conf)) == (4999, "end", 5004)
 
 
-def test_doubled_slashes_walk_around_nothing(house: House) -> None:
-    """No spelling of the path reaches Flask past the guard."""
-    endpoint = house.endpoints["plain"]
-    for path in (
-        f"/pluginsv2//incoming/{endpoint}",
-        f"/pluginsv2/incoming//{endpoint}",
-        f"//incoming/{endpoint}",
-    ):
-        small = httpx.post(house.airflow.url + path, content=b"{}", headers=JSON, timeout=30)
-        assert small.status_code in (404, 405)
-    large = httpx.post(
-        f"{house.airflow.url}/pluginsv2//incoming/{endpoint}", content=b"x" * 2**21, headers=JSON, timeout=30
-    )
+@pytest.mark.parametrize("prefix", ["/pluginsv2//incoming/", "/pluginsv2/incoming//", "//incoming/"])
+def test_doubled_slashes_walk_around_nothing(house: House, prefix: str) -> None:
+    """However Flask or Airflow may read such a path, the guard has read it first."""
+    url = f"{house.airflow.url}{prefix}{house.endpoints['plain']}"
+    small = httpx.post(url, content=iter([b'{"a":', b"1}"]), headers=JSON, timeout=30)
+    assert small.status_code in (200, 404, 405)
+    large = httpx.post(url, content=b"x" * 2**21, headers=JSON, timeout=30)
     assert large.status_code == 413
 
 

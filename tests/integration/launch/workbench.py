@@ -109,11 +109,12 @@ class Workbench:
 
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
-        """Collect the statements that reach the database."""
+        """Collect the statements that reach the database, but for the limits that begin a transaction."""
         seen: list[str] = []
 
         def note(_: Any, __: Any, statement: str, *___: Any) -> None:
-            seen.append(statement)
+            if "set_config" not in statement:
+                seen.append(statement)
 
         event.listen(self.engine, "before_cursor_execute", note)
         try:
@@ -137,4 +138,4 @@ def make_event(integration: str = "orders", received_at: datetime | None = None)
 
 def pending(event: Event, configuration: Configuration) -> PendingEvent:
     """Return the event as the inbox gives it out for the first time."""
-    return PendingEvent(event=event, configuration=configuration, attempts=0)
+    return PendingEvent(event=event, configuration=configuration)

@@ -24,7 +24,7 @@ from airflow_incoming.core.errors import (
 )
 from airflow_incoming.core.messages import Outcome
 from airflow_incoming.web import running
-from airflow_incoming.web.asgi import create_receiver_app, wait_for_outcome
+from airflow_incoming.web.asgi import create_receiver_app, wait_for
 from airflow_incoming.web.deadline import Deadlines
 from airflow_incoming.web.guard import Guard, GuardLimits
 
@@ -273,7 +273,7 @@ def test_cancelling_a_request_never_cancels_the_event() -> None:
     future: Future[Outcome] = Future()
 
     async def scenario() -> None:
-        task = asyncio.ensure_future(wait_for_outcome(future, Deadlines(60)))
+        task = asyncio.ensure_future(wait_for(future, Deadlines(60)))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -301,7 +301,7 @@ def test_a_disconnect_while_the_event_is_decided_cancels_nothing(
 def test_an_undecided_error_says_that_it_may_be_stored_all_the_same() -> None:
     async def scenario() -> None:
         with pytest.raises(Undecided):
-            await wait_for_outcome(Future(), Deadlines(0.01))
+            await wait_for(Future(), Deadlines(0.01))
 
     asyncio.run(scenario())
 
