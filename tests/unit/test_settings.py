@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -58,3 +59,11 @@ def test_a_wrong_value_is_named(option: str, text: str) -> None:
     """The error says which option of which section, and what it was."""
     with pytest.raises(ValueError, match=rf"\[incoming\] {option} = '{text}'"):
         read_settings({option: text}.get)
+
+
+def test_the_readme_lists_every_option() -> None:
+    """Its table says what the declaration says."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for name, option in OPTIONS.items():
+        default = f"`{option.default}`" if option.default else "empty"
+        assert f"| `{name}` | {default} | {option.description} |\n" in readme
