@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 #: Bytes up to which a body is parsed at once, on the caller's thread. A larger one would hold up
 #: the event loop, so it is parsed on a thread of the pool.
 INLINE_BODY = 16 * 1024
-#: Threads of the pool, and how many requests, with their bodies, may wait for them.
+#: Threads of the pool, and how much may wait for them: requests, and bytes of their bodies.
 THREADS = 2
-MAX_WAITING = 128
+MAX_WAITING = 1000
+MAX_WAITING_BYTES = 64 * 2**20
 
 
 class TakesEvents(Protocol):
@@ -57,7 +58,9 @@ class Receiver:
         self._accept_timeout = accept_timeout
         self._monotonic = monotonic
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-receive")
-        self._places = threading.BoundedSemaphore(MAX_WAITING)
+        self._waiting = 0
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()
 
     def receive(self, request: Request) -> Future[Outcome]:
         """Return a future that ends with an Outcome, or with an error of :mod:`core.errors`."""
@@ -65,12 +68,12 @@ class Receiver:
         if snapshot is not None and len(request.body) <= INLINE_BODY:
             return self._decide(request, snapshot)
         future: Future[Outcome] = Future()
-        if not self._places.acquire(blocking=False):
+        if not self._enter(len(request.body)):
             return _failed(Overloaded())
         try:
             self._pool.submit(self._decide_later, request, future, self._monotonic())
         except RuntimeError:  # the pool is closed
-            self._places.release()
+            self._leave(len(request.body))
             future.set_exception(Stopping())
         return future
 
@@ -92,8 +95,22 @@ class Receiver:
         except Exception as error:  # noqa: BLE001 - the adapter answers it, whatever it is
             inner = _failed(error)
         finally:
-            self._places.release()
+            self._leave(len(request.body))
         inner.add_done_callback(lambda done: _copy(done, future))
+
+    def _enter(self, size: int) -> bool:
+        """Take a place among those that wait; tell whether there was one."""
+        with self._lock:
+            if self._waiting >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
+                return False
+            self._waiting += 1
+            self._waiting_bytes += size
+            return True
+
+    def _leave(self, size: int) -> None:
+        with self._lock:
+            self._waiting -= 1
+            self._waiting_bytes -= size
 
     def _admit(self, request: Request, snapshot: Snapshot) -> Event:
         now = self._clock()

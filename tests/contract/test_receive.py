@@ -1,0 +1,151 @@
+"""The receiver: what waits for a database that hangs is bounded, and told to come back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_incoming.core.admission import AdmissionPolicy
+from airflow_incoming.core.errors import DatabaseUnavailable, Overloaded, RateLimited, Stopping, Undecided
+from airflow_incoming.core.integration import parse_configuration
+from airflow_incoming.core.messages import Endpoint, Event, Outcome, Request
+from airflow_incoming.core.rates import RateLimiter
+from airflow_incoming.core.tokens import TokenPolicy
+from airflow_incoming.services.receive import MAX_WAITING, Receiver
+from airflow_incoming.stores.directory import Snapshot
+from tests.contract.samples import INTEGRATION, NOW, VERSION
+
+JSON = {"content-type": "application/json"}
+
+
+class HangingDirectory:
+    """Knows nothing at once, and everything when the database answers."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.answers = threading.Event()
+        self.snapshot = Snapshot(revision=1, read_at=0, endpoints={endpoint.endpoint_id: endpoint})
+        self.known: Snapshot | None = None
+
+    def current(self) -> Snapshot | None:
+        return self.known
+
+    def fresh(self) -> Snapshot:
+        if not self.answers.wait(10):
+            raise DatabaseUnavailable
+        return self.snapshot
+
+
+class Taker:
+    """Accepts whatever comes."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def submit(self, event: Event) -> Future[Outcome]:
+        self.events.append(event)
+        future: Future[Outcome] = Future()
+        future.set_result(Outcome(status="accepted", event_id=event.id))
+        return future
+
+
+class House:
+    def __init__(self) -> None:
+        configuration = parse_configuration({"limits": {"rate": "5000/m"}})
+        endpoint = Endpoint(
+            endpoint_id="e",
+            integration_id=INTEGRATION,
+            name="orders",
+            version_id=VERSION,
+            configuration=configuration,
+        )
+        self.directory = HangingDirectory(endpoint)
+        self.taker = Taker()
+        self.seconds = 0.0
+        policy = AdmissionPolicy(
+            max_body=2**20, max_conf=2**20, max_parameters=100, tokens=TokenPolicy(leeway=timedelta(0))
+        )
+        directory: Any = self.directory
+        self.receiver = Receiver(
+            directory,
+            self.taker,
+            policy,
+            clock=lambda: NOW,
+            limiter=RateLimiter(lambda: self.seconds),
+            accept_timeout=10,
+            monotonic=lambda: self.seconds,
+        )
+
+    def post(self, body: bytes = b'{"a": 1}') -> Future[Outcome]:
+        return self.receiver.receive(Request(endpoint_id="e", body=body, headers=JSON))
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    house = House()
+    yield house
+    house.directory.answers.set()
+    house.receiver.close()
+
+
+def test_a_burst_waits_for_the_directory_and_is_accepted(house: House) -> None:
+    """After an idle second the first requests wait for one look at the database."""
+    futures = [house.post() for _ in range(300)]
+    assert not any(future.done() for future in futures)
+    house.directory.answers.set()
+    assert {future.result(10).status for future in futures} == {"accepted"}
+
+
+def test_what_waits_is_bounded_in_number_and_bytes(house: House) -> None:
+    """A database that hangs doesn't fill the memory with bodies."""
+    large = [house.post(b'{"a": "' + b"x" * 900_000 + b'"}') for _ in range(100)]
+    refused = [future for future in large if future.done()]
+    assert 25 <= len(refused) <= 35
+    for future in refused:
+        with pytest.raises(Overloaded):
+            future.result(0)
+    small = [house.post() for _ in range(MAX_WAITING)]
+    assert any(future.done() for future in small)
+
+
+def test_what_waited_too_long_is_not_decided_any_more(house: House) -> None:
+    """Its sender was told 503 long ago, and may have sent it again."""
+    late = [house.post() for _ in range(10)]
+    house.seconds = 10.5
+    timely = house.post()
+    house.directory.answers.set()
+    assert timely.result(10).status == "accepted"
+    for future in late[2:]:  # two were in the hands of the threads already
+        with pytest.raises(Undecided):
+            future.result(10)
+
+
+def test_places_are_given_back(house: House) -> None:
+    """After a flood has passed, everything is accepted again."""
+    house.directory.answers.set()
+    for _ in range(3):
+        futures = [house.post() for _ in range(MAX_WAITING)]
+        assert {future.result(10).status for future in futures} == {"accepted"}
+    house.directory.known = house.directory.snapshot
+    assert house.post().result(0).status == "accepted"
+
+
+def test_the_rate_of_an_integration(house: House) -> None:
+    """What is over it is refused with the time to wait."""
+    house.directory.known = house.directory.snapshot
+    for _ in range(5000):
+        house.post()
+    with pytest.raises(RateLimited) as refused:
+        house.post().result(0)
+    assert refused.value.retry_after == pytest.approx(60 / 5000)
+
+
+def test_a_closed_receiver_refuses(house: House) -> None:
+    """Nobody is left waiting."""
+    house.receiver.close()
+    with pytest.raises(Stopping):
+        house.post().result(0)
