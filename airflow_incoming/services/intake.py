@@ -209,9 +209,7 @@ class Intake:
         late = [
             Memory(claim.hash, Known(known[claim.hash].event_id, now), claim.window)
             for claim in (one.event.claim for one in waiting)
-            if claim is not None
-            and claim.hash in known
-            and now - known[claim.hash].slid_at >= min(SLIDE_EVERY, claim.window / 10)
+            if claim is not None and claim.hash in known and _is_late(claim, known[claim.hash], now)
         ]
         if not late:
             return

@@ -93,15 +93,6 @@ def backlog(connection: Connection) -> Backlog:
     )
 
 
-def claim_owner(connection: Connection, hash_: str) -> tuple[UUID, datetime] | None:
-    """Return the event that owns a deduplication hash and when the hash is forgotten."""
-    table = tables.dedup
-    row = connection.execute(
-        select(table.c.event_id, table.c.expires_at).where(table.c.hash == hash_)
-    ).one_or_none()
-    return None if row is None else (row.event_id, row.expires_at)
-
-
 def _record(row: Row[Any]) -> EventRecord:
     fields = dict(row._mapping)
     fields["started"] = tuple(Started(**item) for item in fields["started"] or ())
