@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -124,6 +125,7 @@ event = Table(
     Index("incoming_event_state_idx", "state", "id"),
     Index("incoming_event_ended_idx", "state", "ended_at"),
     Index("incoming_event_integration_idx", "integration", "id"),
+    Index("incoming_event_integration_state_idx", "integration", "state", "id"),
 )
 
 #: The memory of what was sent. A row whose ``expires_at`` has passed may be taken over by a new event.
@@ -148,4 +150,76 @@ dispatcher = Table(
     Column("pid", Integer, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("beat_at", UtcDateTime, nullable=False),
+)
+
+#: *Retrieve data*: until when an endpoint listens, to whom it listens, and the request that came.
+listener = Table(
+    "incoming_listener",
+    metadata,
+    Column("integration_id", Uuid, primary_key=True),
+    Column("id", Uuid, nullable=False),
+    Column("auth", JSON, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("started_by", String(256), nullable=False),
+    Column("listens_until", UtcDateTime, nullable=False),
+    Column("captured_at", UtcDateTime),
+    Column("body", LongText),
+    Column("headers", JSON),
+    Column("query", Text),
+    Column("remote", String(64)),
+)
+
+#: The request that an administrator chose as the example of what an integration receives.
+sample = Table(
+    "incoming_sample",
+    metadata,
+    Column("integration_id", Uuid, primary_key=True),
+    Column("captured_at", UtcDateTime, nullable=False),
+    Column("kept_by", String(256), nullable=False),
+    Column("body", LongText, nullable=False),
+    Column("headers", JSON, nullable=False),
+    Column("query", Text, nullable=False),
+)
+
+#: Icons that administrators uploaded, cleaned. The id is the name that a configuration knows.
+icon = Table(
+    "incoming_icon",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("content_type", String(32), nullable=False),
+    Column("content", LargeBinary(65535), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(256), nullable=False),
+)
+
+#: The newest requests that became no event: duplicates, and what was rejected. Bounded, and a sample
+#: of a flood. ``integration`` is NULL where nobody knows the endpoint.
+request = Table(
+    "incoming_request",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("integration_id", Uuid),
+    Column("integration", String(63)),
+    Column("outcome", String(16), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("event_id", Uuid),
+    Column("dedup_hash", String(64)),
+    Column("remote", String(64)),
+    Column("size", BigInteger, nullable=False),
+    Index("incoming_request_integration_idx", "integration", "id"),
+)
+
+#: How many requests each integration had in each hour (UTC).
+hourly = Table(
+    "incoming_hourly",
+    metadata,
+    Column("integration_id", Uuid, primary_key=True),
+    Column("hour", UtcDateTime, primary_key=True),
+    Column("accepted", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Index("incoming_hourly_hour_idx", "hour"),
 )
