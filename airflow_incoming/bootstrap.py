@@ -32,6 +32,7 @@ from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.web.guard import GuardLimits
+from airflow_incoming.web.views.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,17 @@ def key_manager() -> KeyManager:
 def event_desk() -> EventDesk:
     """Return what looks at and replays events."""
     return EventDesk(engine(), memory(), clock=utcnow)
+
+
+def page_services() -> Services:
+    """Return what the administrator's pages call."""
+    return Services(
+        settings=settings,
+        base_url=base_url,
+        manager=manager,
+        keys=key_manager,
+        events=event_desk,
+    )
 
 
 def diagnosis() -> Diagnosis:

@@ -9,7 +9,9 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 #: Where requests to us arrive inside the api-server; the guard leaves everything else alone.
-PREFIXES = ("/incoming", "/pluginsv2/incoming")
+PREFIXES = ("/incoming", "/pluginsv2/incoming", "/pluginsv2/incoming-ui")
+#: Where the pages are. No slash at the front: a browser resolves it against Airflow's own base path.
+PAGES = "pluginsv2/incoming-ui"
 
 
 class _MadeOnDemand:
@@ -51,21 +53,73 @@ def _middlewares() -> list[Any]:
     ]
 
 
+def _has_fab() -> bool:
+    # Without the FAB provider Airflow refuses to start when any plugin has a blueprint or view.
+    return find_spec("airflow.providers.fab") is not None
+
+
 def _blueprints() -> list[Any]:
     from airflow_incoming.bootstrap import accept_timeout, api_server_container, settings
 
-    # Without the FAB provider Airflow refuses to start when any plugin has a blueprint.
-    if find_spec("airflow.providers.fab") is None or not settings().flask_blueprint:
+    if not _has_fab():
         return []
     from airflow_incoming.web.blueprint import create_blueprint
+    from airflow_incoming.web.views.registration import create_static_blueprint
 
-    return [create_blueprint(api_server_container, accept_timeout=accept_timeout())]
+    blueprints = [create_static_blueprint()]
+    if settings().flask_blueprint:
+        blueprints.append(create_blueprint(api_server_container, accept_timeout=accept_timeout()))
+    return blueprints
+
+
+def _views() -> list[Any]:
+    if not _has_fab():
+        return []
+    from airflow_incoming.bootstrap import page_services
+    from airflow_incoming.web.views.registration import create_views
+
+    return [{"view": view} for view in create_views(page_services())]
+
+
+def _external_views() -> list[Any]:
+    if not _has_fab():
+        return []
+    icons = {
+        "icon": f"{PAGES}/static/incoming.svg",
+        "icon_dark_mode": f"{PAGES}/static/incoming-dark.svg",
+    }
+    return [
+        {
+            "name": "Incoming",
+            "href": f"{PAGES}/",
+            "url_route": "incoming",
+            "destination": "nav",
+            "nav_top_level": True,
+            **icons,
+        },
+        {
+            "name": "Incoming",
+            "href": f"{PAGES}/dag/{{DAG_ID}}",
+            "url_route": "incoming-dag",
+            "destination": "dag",
+            **icons,
+        },
+        {
+            "name": "Incoming",
+            "href": f"{PAGES}/dag/{{DAG_ID}}/{{RUN_ID}}",
+            "url_route": "incoming-run",
+            "destination": "dag_run",
+            **icons,
+        },
+    ]
 
 
 class IncomingPlugin(AirflowPlugin):
-    """Webhooks inside the api-server."""
+    """Webhooks inside the api-server, and the pages to manage them."""
 
     name = "incoming"
     fastapi_apps = _MadeOnDemand(_apps)
     fastapi_root_middlewares = _MadeOnDemand(_middlewares)
     flask_blueprints = _MadeOnDemand(_blueprints)
+    appbuilder_views = _MadeOnDemand(_views)
+    external_views = _MadeOnDemand(_external_views)

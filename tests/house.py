@@ -22,6 +22,9 @@ from workbench.redis import RedisServer
 HERE = Path(__file__).parent
 ENVIRONMENT = Environment(Path(sys.prefix), REQUIREMENTS / "test.txt")
 DAGS = HERE / "dags"
+#: Users of the simple auth manager, by role. FAB's are made by fab_users.py.
+SIMPLE_USERS = {"admin": "admin", "op": "op", "viewer": "viewer"}
+FAB_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -115,13 +118,19 @@ class Builder:
         *,
         postgres: PostgresServer | None = None,
         redis: RedisServer | None = None,
+        fab: bool = False,
         options: Mapping[str, str] | None = None,
     ) -> House:
-        """Return a new installation on PostgreSQL, or on SQLite where there is none."""
+        """Return a new installation on PostgreSQL, or on SQLite where there is none.
+
+        ``fab``: people sign in with FAB's auth manager instead of the simple one.
+        """
         self._made += 1
         home = self._folder / f"home-{self._made}"
-        database = self._database(home, postgres)
+        auth = {"core.auth_manager": FAB_AUTH_MANAGER} if fab else {}
+        database = self._database(home, postgres, auth)
         settings = {
+            **auth,
             "incoming.redis_url": redis.url if redis else "",
             "incoming.redis_prefix": f"house{self._made}",
             "incoming.dispatch_interval": "1s",
@@ -130,16 +139,18 @@ class Builder:
         airflow = self._airflow(home, database, settings)
         return House(airflow=airflow, processes=processes, redis=redis, postgres=postgres)
 
-    def _database(self, home: Path, postgres: PostgresServer | None) -> str:
-        kind = "sqlite" if postgres is None else "postgresql"
+    def _database(self, home: Path, postgres: PostgresServer | None, auth: Mapping[str, str]) -> str:
+        kind = ("sqlite" if postgres is None else "postgresql") + ("-fab" if auth else "")
         if kind not in self._templates:
             folder = self._folder / kind
             folder.mkdir(parents=True)
             url = f"sqlite:///{folder}/airflow.db" if postgres is None else postgres.create_database()
-            airflow = self._airflow(folder, url, {})
+            airflow = self._airflow(folder, url, auth)
             airflow.migrate()
             done = airflow.run("dags", "reserialize")
             assert done.returncode == 0, done.stderr
+            if auth:
+                airflow.python(HERE / "fab_users.py")
             self._templates[kind] = url
         template = self._templates[kind]
         if postgres is not None:
@@ -157,6 +168,7 @@ class Builder:
             database=database,
             dags=DAGS,
             options=settings,
+            users=SIMPLE_USERS,
         )
 
 

@@ -17,6 +17,8 @@ from workbench.steps import Failed
 
 #: What makes an Airflow; the api-server comes first, because the others talk to it.
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+#: Names and roles of the users under the simple auth manager; each one's password is its name.
+USERS = {"admin": "admin"}
 SIMPLE_AUTH_MANAGER = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
 
 
@@ -42,6 +44,7 @@ class Airflow:
         database: str | None = None,
         dags: Path = ROOT / "dags_examples",
         options: Mapping[str, str] | None = None,
+        users: Mapping[str, str] = USERS,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._environment = environment
@@ -50,14 +53,14 @@ class Airflow:
         self.url = f"http://127.0.0.1:{port}"
         self.database = database or f"sqlite:///{home}/airflow.db"
         passwords = home / "passwords.json"
-        passwords.write_text(json.dumps({"admin": "admin"}))
+        passwords.write_text(json.dumps({name: name for name in users}))
         settings = {
             "core.dags_folder": str(dags),
             "core.load_examples": "False",
             "core.executor": "LocalExecutor",
             "core.parallelism": "4",
             "core.auth_manager": SIMPLE_AUTH_MANAGER,
-            "core.simple_auth_manager_users": "admin:admin",
+            "core.simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in users.items()),
             "core.simple_auth_manager_passwords_file": str(passwords),
             "core.execution_api_server_url": f"{self.url}/execution/",
             "database.sql_alchemy_conn": self.database,
@@ -106,6 +109,13 @@ class Airflow:
         if done.returncode:
             raise Failed(f"airflow db migrate failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
+    def python(self, script: Path) -> None:
+        """Run a Python script inside this Airflow."""
+        words = [str(self._environment.binary("python")), str(script)]
+        done = subprocess.run(words, env=self.env, capture_output=True, text=True, check=False, timeout=300)
+        if done.returncode:
+            raise Failed(f"{script.name} failed:\n{done.stderr[-3000:]}")
+
     def component(self, name: str, *arguments: str) -> Process:
         """Return a component of Airflow, not started."""
         if name == "api-server":
@@ -125,9 +135,9 @@ class Airflow:
         _, _, body = fetch(f"{self.url}/incoming/health", timeout=3)
         return body if isinstance(body, dict) else {}
 
-    def token(self) -> str:
+    def token(self, user: str = "admin") -> str:
         """Return a token of Airflow's own REST API."""
-        status, _, body = fetch(f"{self.url}/auth/token", payload={"username": "admin", "password": "admin"})
+        status, _, body = fetch(f"{self.url}/auth/token", payload={"username": user, "password": user})
         if status not in (200, 201):
             raise Failed(f"Airflow gave no token: {status} {body}")
         return str(body["access_token"])

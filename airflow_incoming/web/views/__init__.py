@@ -1,0 +1,1 @@
+"""The administrator's pages: Flask-AppBuilder views that Airflow shows inside its own interface."""
