@@ -5,34 +5,36 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from datetime import datetime, timedelta, timezone
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
 from airflow_incoming.core.admission import AdmissionPolicy
 from airflow_incoming.core.errors import SecretsUnprotected
-from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.tokens import TokenPolicy
 from airflow_incoming.db.engine import make_engine
+from airflow_incoming.services.checks import Bounds
+from airflow_incoming.services.container import Container, Parts
 from airflow_incoming.services.diagnose import Diagnosis
 from airflow_incoming.services.dispatch import Dispatcher
-from airflow_incoming.services.health import Health
 from airflow_incoming.services.housekeeping import Housekeeping
-from airflow_incoming.services.intake import Intake, IntakeLimits
-from airflow_incoming.services.keys import KeyManager, TokenIssuer
+from airflow_incoming.services.icons import Icons
+from airflow_incoming.services.keys import KeyManager
+from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.loop import DispatchLoop
-from airflow_incoming.services.manage import Bounds, Manager
-from airflow_incoming.services.receive import Receiver
+from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.services.tally import Watch
 from airflow_incoming.settings import Settings, read_settings
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
-from airflow_incoming.stores.directory import Directory
-from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.web.guard import GuardLimits
+from airflow_incoming.web.responses import status_of
 from airflow_incoming.web.views.services import Services
+
+if TYPE_CHECKING:
+    from airflow_incoming.services.readiness import ReadinessCheck
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +117,28 @@ def event_desk() -> EventDesk:
     return EventDesk(engine(), memory(), clock=utcnow)
 
 
+def icons() -> Icons:
+    """Return what keeps uploaded icons."""
+    return Icons(engine(), clock=utcnow)
+
+
+def readiness() -> ReadinessCheck:
+    """Return what looks at the targets of integrations, for one request."""
+    from airflow_incoming.services.readiness import ReadinessCheck  # and with it Airflow's models
+
+    return ReadinessCheck(engine())
+
+
+def listening() -> Listening:
+    """Return what retrieves data for administrators."""
+    return Listening(engine(), clock=utcnow)
+
+
+def watch() -> Watch:
+    """Return what knows how many requests came, and which became no event."""
+    return Watch(engine(), clock=utcnow)
+
+
 def page_services() -> Services:
     """Return what the administrator's pages call."""
     return Services(
@@ -123,6 +147,10 @@ def page_services() -> Services:
         manager=manager,
         keys=key_manager,
         events=event_desk,
+        icons=icons,
+        readiness=readiness,
+        listening=listening,
+        watch=watch,
     )
 
 
@@ -189,70 +217,6 @@ def token_policy() -> TokenPolicy:
     )
 
 
-class Container:
-    """Everything that one receiving process runs."""
-
-    def __init__(self, options: Settings, loop: DispatchLoop | None) -> None:
-        tokens = token_policy()
-        limiter = RateLimiter(time.monotonic)
-        self._loop = loop
-        self._directory = Directory(engine(), FernetCipher())
-        self._intake = Intake(
-            Inbox(engine()),
-            memory(),
-            clock=utcnow,
-            limits=IntakeLimits(wait=accept_timeout()),
-            wake=loop.wake if loop else lambda: None,
-        )
-        policy = AdmissionPolicy(
-            max_body=options.max_body,
-            max_conf=options.max_conf,
-            max_parameters=options.max_parameters,
-            tokens=tokens,
-        )
-        self.receiver = Receiver(
-            self._directory,
-            self._intake,
-            policy,
-            clock=utcnow,
-            limiter=limiter,
-            accept_timeout=accept_timeout(),
-        )
-        self.token_issuer = TokenIssuer(
-            engine(),
-            self._directory,
-            tokens,
-            clock=utcnow,
-            limiter=limiter,
-            rate=options.token_rate,
-        )
-        self.health = Health(engine(), memory(), clock=utcnow)
-        self._lock = threading.Lock()
-        self._running = False
-
-    def start(self) -> None:
-        """Start the threads; does nothing where they run."""
-        with self._lock:
-            if self._running:
-                return
-            self._running = True
-            self._intake.start()
-            if self._loop is not None:
-                self._loop.start()
-
-    def stop(self) -> None:
-        """Take in what waits, finish the batch in hand, stop the threads."""
-        with self._lock:
-            if not self._running:
-                return
-            self._running = False
-            self.receiver.close()
-            self._intake.stop()
-            self._directory.close()
-            if self._loop is not None:
-                self._loop.stop()
-
-
 _containers: dict[tuple[int, bool], Container] = {}
 _containers_lock = threading.Lock()
 
@@ -271,8 +235,38 @@ def _container(*, dispatches: bool) -> Container:
     key = (os.getpid(), dispatches)  # a forked worker makes its own
     with _containers_lock:
         if key not in _containers:
-            _containers[key] = Container(settings(), dispatch_loop() if dispatches else None)
+            _containers[key] = Container(_parts(dispatches=dispatches))
         return _containers[key]
+
+
+def _parts(*, dispatches: bool) -> Parts:
+    options = settings()
+    return Parts(
+        engine=engine(),
+        memory=memory(),
+        cipher=FernetCipher(),
+        loop=dispatch_loop() if dispatches else None,
+        policy=AdmissionPolicy(
+            max_body=options.max_body,
+            max_conf=options.max_conf,
+            max_parameters=options.max_parameters,
+            tokens=token_policy(),
+        ),
+        token_rate=options.token_rate,
+        accept_timeout=accept_timeout(),
+        clock=utcnow,
+        status_of=status_of,
+    )
+
+
+def note_refused(path: str, error: Exception, remote: str | None, size: int) -> None:
+    """Remember a request that the guard refused, if this process receives and the pages weren't meant."""
+    if "/incoming-ui" in path:
+        return
+    for (pid, _), running in tuple(_containers.items()):
+        if pid == os.getpid():
+            running.tally.refused(path, error, remote=remote, size=size)
+            return
 
 
 def base_url() -> str:

@@ -41,13 +41,13 @@ def _apps() -> list[Any]:
 
 
 def _middlewares() -> list[Any]:
-    from airflow_incoming.bootstrap import guard_limits
+    from airflow_incoming.bootstrap import guard_limits, note_refused
     from airflow_incoming.web.guard import Guard
 
     return [
         {
             "middleware": Guard,
-            "kwargs": {"prefixes": PREFIXES, "limits": guard_limits},
+            "kwargs": {"prefixes": PREFIXES, "limits": guard_limits, "refused": note_refused},
             "name": "Incoming guard",
         }
     ]

@@ -52,6 +52,20 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Listener:
+    """Somebody wants to see the next request to ``endpoint``, until ``listens_until``.
+
+    Of a draft, which answers nobody else, the endpoint is as the administrator has it in hand: its
+    requests are looked at and start nothing. A live endpoint goes on as it is published.
+    """
+
+    id: UUID
+    endpoint: Endpoint
+    listens_until: datetime
+    draft: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """The right to run once: this hash may be accepted once within ``window`` of its last sending."""
 

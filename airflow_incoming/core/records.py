@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -104,3 +104,87 @@ class Backlog:
     dead: int
     held: int
     oldest: datetime | None
+
+
+RequestOutcome = Literal["duplicate", "rejected"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestRecord:
+    """One request that became no event. ``integration`` is None where nobody knows the endpoint.
+
+    Of a duplicate ``event_id`` is the first event, and ``dedup_hash`` what they have in common.
+    """
+
+    id: UUID
+    received_at: datetime
+    integration_id: UUID | None
+    integration: str | None
+    outcome: RequestOutcome
+    status: int
+    code: str
+    reason: str
+    event_id: UUID | None
+    dedup_hash: str | None
+    remote: str | None
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HourCount:
+    """How many requests an integration had in the hour that begins at ``hour``."""
+
+    hour: datetime
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Captured:
+    """The request that came while an endpoint listened; ``headers`` are redacted."""
+
+    captured_at: datetime
+    body: str
+    headers: Mapping[str, str]
+    query: str
+    remote: str | None
+
+
+#: After so long every process knows that an endpoint listens.
+READY_AFTER = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListenerRecord:
+    """*Retrieve data* of one integration: how long it listens, what came, and who was refused."""
+
+    id: UUID
+    integration_id: UUID
+    started_at: datetime
+    started_by: str
+    listens_until: datetime
+    captured: Captured | None = None
+    #: Requests since then that were refused, newest first.
+    refused: tuple[RequestRecord, ...] = ()
+
+    @property
+    def ready_at(self) -> datetime:
+        """Return from when on every process listens."""
+        return self.started_at + READY_AFTER
+
+    def is_listening(self, now: datetime) -> bool:
+        """Tell whether a request can still be captured."""
+        return self.captured is None and now < self.listens_until
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The request that an administrator chose as the example of what an integration receives."""
+
+    integration_id: UUID
+    captured_at: datetime
+    kept_by: str
+    body: str
+    headers: Mapping[str, str]
+    query: str

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db.engine import reading, transaction, translate
 from airflow_incoming.services.dispatch import Launcher
-from airflow_incoming.stores import dispatchers, queue
+from airflow_incoming.stores import dispatchers, listening, queue, requests
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ PURGE_ROWS = 500
 SILENT = timedelta(minutes=10)
 #: An expired claim is kept a little longer, so that clocks of several hosts may differ.
 CLAIM_GRACE = timedelta(hours=1)
+#: What came while an endpoint listened can be kept for so long after that.
+LISTENER_KEPT = timedelta(hours=1)
 
 
 class Housekeeping:
@@ -93,7 +95,12 @@ class Housekeeping:
             partial(queue.purge_events, state=state, before=now - kept, limit=PURGE_ROWS)
             for state, kept in self._retention.items()
         ]
-        chores.append(partial(queue.purge_claims, before=now - CLAIM_GRACE, limit=PURGE_ROWS))
+        chores += [
+            partial(queue.purge_claims, before=now - CLAIM_GRACE, limit=PURGE_ROWS),
+            partial(listening.purge, before=now - LISTENER_KEPT, limit=PURGE_ROWS),
+            partial(requests.purge, now=now, limit=PURGE_ROWS),
+            partial(requests.purge_hours, now=now),
+        ]
         deleted = 0
         for chore in chores:
             with transaction(self._engine) as connection:

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 import uuid6
 
 from airflow_incoming.core.admission import AdmissionPolicy, admit
 from airflow_incoming.core.errors import Overloaded, RateLimited, Stopping, Unauthorized, Undecided
-from airflow_incoming.core.messages import Endpoint, Event, Outcome, Request
+from airflow_incoming.core.messages import Endpoint, Event, Listener, Outcome, Request
 from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.stores.directory import Directory, Snapshot
 
@@ -36,6 +37,26 @@ class TakesEvents(Protocol):
         """Return a future of what becomes of the event."""
 
 
+class KeepsCaptures(Protocol):
+    """Keeps what somebody waits for who retrieves data."""
+
+    def take(self, listener: Listener, event: Event) -> Future[Outcome]:
+        """Return a future of what becomes of a request to a draft."""
+
+    def copy(self, listener: Listener, event: Event) -> None:
+        """Keep a copy of a request to a live endpoint; doesn't block."""
+
+
+class Counts(Protocol):
+    """The tally, as the receiver sees it: it neither blocks nor raises."""
+
+    def settled(self, event: Event, size: int, future: Future[Outcome]) -> None:
+        """Take note of what became of an admitted request."""
+
+    def refused(self, path: str, error: Exception, *, remote: str | None, size: int) -> None:
+        """Take note of a refused request."""
+
+
 class Receiver:
     """Decides requests. ``receive`` never blocks and may be called from any thread."""
 
@@ -45,6 +66,8 @@ class Receiver:
         intake: TakesEvents,
         policy: AdmissionPolicy,
         *,
+        capturing: KeepsCaptures,
+        tally: Counts,
         clock: Callable[[], datetime],
         limiter: RateLimiter,
         accept_timeout: float = 10.0,
@@ -53,6 +76,8 @@ class Receiver:
         self._directory = directory
         self._intake = intake
         self._policy = policy
+        self._capturing = capturing
+        self._tally = tally
         self._clock = clock
         self._limiter = limiter
         self._accept_timeout = accept_timeout
@@ -67,9 +92,9 @@ class Receiver:
         snapshot = self._directory.current()
         if snapshot is not None and len(request.body) <= INLINE_BODY:
             return self._decide(request, snapshot)
-        future: Future[Outcome] = Future()
         if not self._enter(len(request.body)):
-            return _failed(Overloaded())
+            return self._refuse(request, Overloaded())
+        future: Future[Outcome] = Future()
         try:
             self._pool.submit(self._decide_later, request, future, self._monotonic())
         except RuntimeError:  # the pool is closed
@@ -83,9 +108,20 @@ class Receiver:
 
     def _decide(self, request: Request, snapshot: Snapshot) -> Future[Outcome]:
         try:
-            return self._intake.submit(self._admit(request, snapshot))
+            now = self._clock()
+            listener = snapshot.listener(request.endpoint_id, now)
+            if listener is not None and listener.draft:
+                event = self._admit(request, listener.endpoint, now)
+                future = self._capturing.take(listener, event)
+            else:
+                event = self._admit(request, snapshot.endpoint(request.endpoint_id), now)
+                if listener is not None:
+                    self._capturing.copy(listener, event)
+                future = self._intake.submit(event)
         except Exception as error:  # noqa: BLE001 - the adapter answers it, whatever it is
-            return _failed(error)
+            return self._refuse(request, error)
+        future.add_done_callback(partial(self._tally.settled, event, len(request.body)))
+        return future
 
     def _decide_later(self, request: Request, future: Future[Outcome], arrived: float) -> None:
         try:
@@ -93,7 +129,7 @@ class Receiver:
                 raise Undecided()  # the sender was told so already
             inner = self._decide(request, self._directory.fresh())
         except Exception as error:  # noqa: BLE001 - the adapter answers it, whatever it is
-            inner = _failed(error)
+            inner = self._refuse(request, error)
         finally:
             self._leave(len(request.body))
         inner.add_done_callback(lambda done: _copy(done, future))
@@ -112,9 +148,7 @@ class Receiver:
             self._waiting -= 1
             self._waiting_bytes -= size
 
-    def _admit(self, request: Request, snapshot: Snapshot) -> Event:
-        now = self._clock()
-        endpoint = snapshot.endpoint(request.endpoint_id)
+    def _admit(self, request: Request, endpoint: Endpoint, now: datetime) -> Event:
         try:
             event = admit(request, endpoint, self._policy, now=now, event_id=uuid6.uuid7())
         except Unauthorized as error:
@@ -123,6 +157,12 @@ class Receiver:
         self._check_rate(endpoint)
         return event
 
+    def _refuse(self, request: Request, error: Exception) -> Future[Outcome]:
+        self._tally.refused(request.endpoint_id, error, remote=request.remote, size=len(request.body))
+        future: Future[Outcome] = Future()
+        future.set_exception(error)
+        return future
+
     def _check_rate(self, endpoint: Endpoint) -> None:
         rate = endpoint.configuration.limits.rate
         if rate is None:
@@ -130,12 +170,6 @@ class Receiver:
         wait = self._limiter.take(str(endpoint.integration_id), rate)
         if wait > 0:
             raise RateLimited(wait, f"More than {rate} requests came for this endpoint.")
-
-
-def _failed(error: Exception) -> Future[Outcome]:
-    future: Future[Outcome] = Future()
-    future.set_exception(error)
-    return future
 
 
 def _copy(done: Future[Outcome], future: Future[Outcome]) -> None:

@@ -11,18 +11,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
 from airflow_incoming.core.errors import DatabaseUnavailable, EndpointNotFound, Unavailable
-from airflow_incoming.core.messages import Endpoint
+from airflow_incoming.core.integration import Configuration
+from airflow_incoming.core.messages import Endpoint, Listener, VerificationKey
 from airflow_incoming.core.records import Integration
 from airflow_incoming.db.engine import reading
-from airflow_incoming.stores import integrations, keys
+from airflow_incoming.stores import integrations, keys, listening
 from airflow_incoming.stores.keys import Cipher, UsableKey
+from airflow_incoming.stores.listening import OpenListener
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,8 @@ class Snapshot:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     unreadable: frozenset[str] = frozenset()
     keys: Mapping[str, UsableKey] = field(default_factory=dict)
+    #: Whose next request somebody wants to see, or wanted until a while ago; live or not.
+    listeners: Mapping[str, Listener] = field(default_factory=dict)
 
     def endpoint(self, endpoint_id: str) -> Endpoint:
         """Return a live endpoint.
@@ -53,6 +58,11 @@ class Snapshot:
         if found is None:
             raise EndpointNotFound()
         return found
+
+    def listener(self, endpoint_id: str, now: datetime) -> Listener | None:
+        """Return who wants to see the next request to an endpoint."""
+        found = self.listeners.get(endpoint_id)
+        return found if found is not None and now < found.listens_until else None
 
 
 class Directory:
@@ -106,6 +116,16 @@ class Directory:
                 self._failed_at = self._monotonic()
                 raise
 
+    def recall(self, endpoint_id: str) -> Endpoint | None:
+        """Return an endpoint that was live or listening when the snapshot was made, however old that is."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return None
+        found = snapshot.endpoints.get(endpoint_id)
+        if found is None and endpoint_id in snapshot.listeners:
+            return snapshot.listeners[endpoint_id].endpoint
+        return found
+
     def close(self) -> None:
         """Stop the background thread."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -133,7 +153,7 @@ class Directory:
 
 
 def load(connection: Connection, cipher: Cipher, *, revision: int, read_at: float) -> Snapshot:
-    """Read every published integration and usable key."""
+    """Read every published integration, usable key, and who listens."""
     usable = {key.name: key for key in keys.read_usable(connection, cipher)}
     live, broken = integrations.read_live(connection)
     endpoints = {found.endpoint_id: _endpoint(found, usable) for found in live}
@@ -148,18 +168,53 @@ def load(connection: Connection, cipher: Cipher, *, revision: int, read_at: floa
         endpoints=endpoints,
         unreadable=frozenset(unreadable | broken),
         keys={key.key_id: key for key in usable.values()},
+        listeners=_listeners(listening.read_open(connection), endpoints, usable),
+    )
+
+
+def _listeners(
+    found: Iterable[OpenListener], live: Mapping[str, Endpoint], usable: Mapping[str, UsableKey]
+) -> dict[str, Listener]:
+    """Return the listeners by endpoint id; a live endpoint's listens to nobody whom it doesn't let in."""
+    listeners = {}
+    for one in found:
+        endpoint = live.get(one.endpoint_id)
+        draft = endpoint is None
+        if one.published and draft:  # it can't be read, or was published this very moment
+            continue
+        listeners[one.endpoint_id] = Listener(
+            id=one.id,
+            endpoint=endpoint or _draft(one, usable),
+            listens_until=one.listens_until,
+            draft=draft,
+        )
+    return listeners
+
+
+def _draft(one: OpenListener, usable: Mapping[str, UsableKey]) -> Endpoint:
+    return Endpoint(
+        endpoint_id=one.endpoint_id,
+        integration_id=one.integration_id,
+        name=one.name,
+        version_id=one.version_id,
+        configuration=one.configuration,
+        key=_key(one.configuration, usable),
     )
 
 
 def _endpoint(integration: Integration, usable: Mapping[str, UsableKey]) -> Endpoint:
     assert integration.published is not None  # only live integrations get here
     configuration = integration.published.configuration
-    key = usable.get(configuration.auth.api_key) if configuration.auth.api_key else None
     return Endpoint(
         endpoint_id=integration.endpoint_id,
         integration_id=integration.id,
         name=integration.name,
         version_id=integration.published.id,
         configuration=configuration,
-        key=None if key is None else key.verification_key(),
+        key=_key(configuration, usable),
     )
+
+
+def _key(configuration: Configuration, usable: Mapping[str, UsableKey]) -> VerificationKey | None:
+    key = usable.get(configuration.auth.api_key) if configuration.auth.api_key else None
+    return None if key is None else key.verification_key()

@@ -15,13 +15,13 @@ from fastapi import FastAPI
 from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
 from starlette.types import Receive, Scope, Send
 
-from airflow_incoming.core.errors import BodyTooLarge, Overloaded, Stopping, Undecided
+from airflow_incoming.core.errors import BodyTooLarge, Overloaded, RequestRejected, Stopping, Undecided
 from airflow_incoming.core.messages import Request
 from airflow_incoming.web.deadline import Deadlines
 from airflow_incoming.web.guard import ClientGone
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
-from airflow_incoming.web.routes import ACCEPT_TIMEOUT, find_route, parse_api_key
+from airflow_incoming.web.routes import ACCEPT_TIMEOUT, Room, find_route, parse_api_key
 from airflow_incoming.web.running import RunningContainer
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class ReceiverApp(FastAPI):
         await send_response(send, response)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        room, endpoint_id = find_route(scope["method"], get_route_path(scope))
+        room, endpoint_id = self._find_route(scope)
         container = self._container.running
         if container is None:
             container = await self._threads.run(self._container.get)
@@ -95,6 +95,15 @@ class ReceiverApp(FastAPI):
             return from_token(await wait_for(self._threads.start(issue), self._accept_deadlines))
         future = container.receiver.receive(request_from_scope(scope, endpoint_id, body))
         return from_outcome(await wait_for(future, self._accept_deadlines))
+
+    def _find_route(self, scope: Scope) -> tuple[Room, str]:
+        path = get_route_path(scope)
+        try:
+            return find_route(scope["method"], path)
+        except RequestRejected as error:
+            if self._container.running is not None:
+                self._container.running.tally.refused(path, error, remote=_remote(scope), size=0)
+            raise
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:

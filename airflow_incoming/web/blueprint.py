@@ -16,11 +16,17 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import BaseConverter, Rule
 
-from airflow_incoming.core.errors import BodyTooLarge, EndpointNotFound, Stopping, Undecided
+from airflow_incoming.core.errors import (
+    BodyTooLarge,
+    EndpointNotFound,
+    RequestRejected,
+    Stopping,
+    Undecided,
+)
 from airflow_incoming.core.messages import Outcome, Request
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
-from airflow_incoming.web.routes import ACCEPT_TIMEOUT, find_route, parse_api_key
+from airflow_incoming.web.routes import ACCEPT_TIMEOUT, Room, find_route, parse_api_key
 from airflow_incoming.web.running import RunningContainer
 
 log = logging.getLogger(__name__)
@@ -51,7 +57,7 @@ def create_blueprint(
 def _answer(path: str, running: RunningContainer, accept_timeout: float) -> Response:
     if "//" in flask.request.path:  # no path of ours, though Flask may take several slashes for one
         raise EndpointNotFound()
-    room, endpoint_id = find_route(flask.request.method, path)
+    room, endpoint_id = _find_route(path, running)
     container = running.get()
     if room == "health":
         return from_health(container.health.report())
@@ -59,6 +65,15 @@ def _answer(path: str, running: RunningContainer, accept_timeout: float) -> Resp
         api_key = parse_api_key(_body())
         return from_token(container.token_issuer.issue(api_key, remote=flask.request.remote_addr))
     return from_outcome(_wait(container.receiver.receive(_request(endpoint_id)), accept_timeout))
+
+
+def _find_route(path: str, running: RunningContainer) -> tuple[Room, str]:
+    try:
+        return find_route(flask.request.method, path)
+    except RequestRejected as error:
+        if running.running is not None:
+            running.running.tally.refused(path, error, remote=flask.request.remote_addr, size=0)
+        raise
 
 
 def _request(endpoint_id: str) -> Request:

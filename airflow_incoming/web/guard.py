@@ -51,6 +51,9 @@ class GuardLimits:
     max_buffered: int = 64 * 2**20
 
 
+#: Called with the path of a refused request, the error, the sender's address, and bytes read so far.
+Refused = Callable[[str, Exception, str | None, int], None]
+
 _SLASHES = re.compile("/{2,}")
 
 
@@ -61,15 +64,22 @@ class ClientGone(Exception):
 class Guard:
     """Reads each request under ``prefixes`` within the limits, then passes it on whole.
 
-    ``limits`` may be a function; it is asked at the first request, not before.
+    ``limits`` may be a function; it is asked at the first request, not before. ``refused`` is told of
+    each request that is refused here: path, error, the sender's address, bytes read so far.
     """
 
     def __init__(
-        self, app: ASGIApp, *, prefixes: tuple[str, ...], limits: GuardLimits | Callable[[], GuardLimits]
+        self,
+        app: ASGIApp,
+        *,
+        prefixes: tuple[str, ...],
+        limits: GuardLimits | Callable[[], GuardLimits],
+        refused: Refused | None = None,
     ) -> None:
         self._app = app
         self._prefixes = prefixes
         self._ask_limits = limits
+        self._tell_refused = refused
         self._limits: GuardLimits | None = None
         self._body_deadlines = self._drain_deadlines = Deadlines(LINGER)
         self._occupied = dict.fromkeys(prefixes, 0)
@@ -99,6 +109,9 @@ class Guard:
                 refusal = None
             except Exception as error:  # noqa: BLE001  becomes the answer
                 refusal = from_error(error)  # the error itself would keep the buffer alive
+                if self._tell_refused is not None:
+                    remote = (scope.get("client") or (None,))[0]
+                    self._tell_refused(get_route_path(scope), error, remote, place.held)
             else:
                 await self._app(scope, _Replay(body, receive), send)
                 return
@@ -159,13 +172,13 @@ class Guard:
 class _Place:
     """What one request occupies; everything is given back when the block is left, however that is."""
 
-    __slots__ = ("_guard", "_held", "_prefix", "_taken", "complete")
+    __slots__ = ("_guard", "_prefix", "_taken", "complete", "held")
 
     def __init__(self, guard: Guard, prefix: str) -> None:
         self._guard = guard
         self._prefix = prefix
         self._taken = 0
-        self._held = 0
+        self.held = 0
         self.complete = False
 
     def __enter__(self) -> _Place:
@@ -173,7 +186,7 @@ class _Place:
 
     def __exit__(self, *_: object) -> None:
         self._guard._occupied[self._prefix] -= self._taken
-        self._guard._buffered -= self._held
+        self._guard._buffered -= self.held
 
     def take(self, limits: GuardLimits) -> None:
         """Occupy one place. Raises Overloaded."""
@@ -186,9 +199,9 @@ class _Place:
 
     def hold(self, size: int, limits: GuardLimits) -> None:
         """Account for bytes that were read. Raises BodyTooLarge or Overloaded."""
-        self._held += size
+        self.held += size
         self._guard._buffered += size
-        if self._held > limits.max_body:
+        if self.held > limits.max_body:
             raise BodyTooLarge(limits.max_body)
         if self._guard._buffered > limits.max_buffered:
             raise Overloaded()

@@ -53,6 +53,13 @@ class Health(Protocol):
         """Return how things are; may block."""
 
 
+class Tally(Protocol):
+    """Remembers requests that were refused before the receiver saw them; neither blocks nor raises."""
+
+    def refused(self, path: str, error: Exception, *, remote: str | None, size: int) -> None:
+        """Take note of one; the last part of its path is the endpoint's id, if it has one."""
+
+
 class Container(Protocol):
     """Everything that one receiving process runs. ``start`` and ``stop`` may block and be repeated."""
 
@@ -64,6 +71,9 @@ class Container(Protocol):
 
     @property
     def health(self) -> Health: ...
+
+    @property
+    def tally(self) -> Tally: ...
 
     def start(self) -> None: ...
 

@@ -46,7 +46,12 @@ def create_app() -> ASGIApp:
         start_or_fail=True,
     )
     # The guard is in front of every path here: no other path has anybody to look after it.
-    return Guard(_Under(PREFIX, receiver), prefixes=("",), limits=bootstrap.guard_limits)
+    return Guard(
+        _Under(PREFIX, receiver),
+        prefixes=("",),
+        limits=bootstrap.guard_limits,
+        refused=bootstrap.note_refused,
+    )
 
 
 def run(host: str, port: int, workers: int) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from airflow_incoming.core.errors import (
     AlreadyLaunched,
+    BodyTimeout,
     DatabaseUnavailable,
     DispatchFailed,
     TransactionLost,
@@ -27,9 +28,11 @@ from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.housekeeping import Housekeeping
+from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.services.tally import Tally
 from airflow_incoming.stores import events
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
@@ -305,6 +308,33 @@ def test_retention_counts_from_the_end(house: House) -> None:
     house.clock.now += timedelta(days=6)
     assert house.housekeeping.purge() == 0
     assert exist(house, dead, waiting) == [True, True]
+
+
+def test_what_the_pages_remember_is_forgotten_in_time(house: House) -> None:
+    """A listening an hour after its end, a refused request after a week, counts after 30 days."""
+    listening = Listening(house.engine, clock=house.clock)
+    tally = Tally(house.engine, lambda _: None, clock=house.clock, status_of=lambda _: 408)
+    listening.start("orders", by="test", seconds=90)
+    tally.refused("/x", BodyTimeout(), remote=None, size=0)
+    tally.flush()
+    hour = {
+        "integration_id": house.integration_id,
+        "hour": NOW,
+        "accepted": 1,
+        "duplicates": 0,
+        "rejected": 0,
+    }
+    with transaction(house.engine) as connection:
+        connection.execute(insert(tables.hourly).values(hour))
+        # Its id says when it was written, which is long after the test's NOW.
+        written_at = events.id_at(NOW)
+        connection.execute(update(tables.request).values(id=written_at))
+    deleted = []
+    for age in (timedelta(minutes=61), timedelta(minutes=62), timedelta(6), timedelta(8), timedelta(days=31)):
+        house.clock.now = NOW + age
+        deleted.append(house.housekeeping.purge())
+    assert deleted == [0, 1, 0, 1, 1]
+    assert listening.look("orders") is None
 
 
 def test_retries_count_from_the_first_failure(house: House) -> None:

@@ -53,6 +53,16 @@ class Taker:
         return future
 
 
+class Bystander:
+    """Takes no note of anything."""
+
+    def settled(self, event: Event, size: int, future: Future[Outcome]) -> None:
+        pass
+
+    def refused(self, path: str, error: Exception, *, remote: str | None, size: int) -> None:
+        pass
+
+
 class House:
     def __init__(self) -> None:
         configuration = parse_configuration({"limits": {"rate": "5000/m"}})
@@ -70,10 +80,13 @@ class House:
             max_body=2**20, max_conf=2**20, max_parameters=100, tokens=TokenPolicy(leeway=timedelta(0))
         )
         directory: Any = self.directory
+        unused: Any = None  # nobody listens
         self.receiver = Receiver(
             directory,
             self.taker,
             policy,
+            capturing=unused,
+            tally=Bystander(),
             clock=lambda: NOW,
             limiter=RateLimiter(lambda: self.seconds),
             accept_timeout=10,

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from airflow_incoming.services.icons import Icons
 from airflow_incoming.services.keys import KeyManager
+from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.services.tally import Watch
 from airflow_incoming.settings import Settings
+
+if TYPE_CHECKING:
+    from airflow_incoming.services.readiness import ReadinessCheck
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +27,7 @@ class Services:
     manager: Callable[[], Manager]
     keys: Callable[[], KeyManager]
     events: Callable[[], EventDesk]
+    icons: Callable[[], Icons]
+    readiness: Callable[[], ReadinessCheck]
+    listening: Callable[[], Listening]
+    watch: Callable[[], Watch]

@@ -38,12 +38,13 @@ class MemoryContainer:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.refusals: list[tuple[str, str, str | None, int]] = []
         self.decide: Callable[[Request], Outcome] = lambda _: Outcome(status="accepted", event_id=EVENT_ID)
         self.pending: Future[Outcome] | None = None
         self.report_now: Callable[[], Report] = Report
         self.starts = self.stops = 0
         self.fail_start: Exception | None = None
-        self.receiver = self.token_issuer = self.health = self
+        self.receiver = self.token_issuer = self.health = self.tally = self
 
     def receive(self, request: Request) -> Future[Outcome]:
         self.requests.append(request)
@@ -60,6 +61,9 @@ class MemoryContainer:
         if api_key != "inc_k1_good":
             raise Unauthorized(f"unknown key from {remote}")
         return Token()
+
+    def refused(self, path: str, error: Exception, *, remote: str | None, size: int) -> None:
+        self.refusals.append((path, type(error).__name__, remote, size))
 
     def report(self) -> Report:
         return self.report_now()

@@ -319,3 +319,15 @@ async def post(app: Any) -> tuple[int, Any]:
     scope = {"type": "http", "method": "POST", "path": "/abc", "query_string": b"", "headers": []}
     await app(scope, receive, send)
     return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_what_has_no_route_is_remembered(client: Any, container: Any) -> None:
+    """A GET on an endpoint is a mistake that an administrator wants to see; so is a path too long."""
+    assert client.post("/incoming/abc", content=b"{}").status_code == 200
+    assert container.refusals == []
+    assert client.get("/incoming/abc").status_code == 405
+    assert client.post("/incoming/abc/def", content=b"{}").status_code == 404
+    assert container.refusals == [
+        ("/abc", "MethodNotAllowed", "127.0.0.1", 0),
+        ("/abc/def", "EndpointNotFound", "127.0.0.1", 0),
+    ]

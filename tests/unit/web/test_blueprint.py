@@ -200,3 +200,15 @@ def test_an_application_without_csrf_protection_is_fine(container: Any) -> None:
     app.register_blueprint(create_blueprint(lambda: container), url_prefix="/hooks")
     assert app.test_client().post("/hooks/abc").status_code == 200
     assert app.test_client().post("/incoming/abc").status_code == 404
+
+
+def test_what_has_no_route_is_remembered(client: Any, container: Any) -> None:
+    """A GET on an endpoint is a mistake that an administrator wants to see; so is a path too long."""
+    assert client.post("/abc", content=b"{}").status_code == 200
+    assert container.refusals == []
+    assert client.get("/abc").status_code == 405
+    assert client.post("/abc/def", content=b"{}").status_code == 404
+    assert container.refusals == [
+        ("/abc", "MethodNotAllowed", "127.0.0.1", 0),
+        ("/abc/def", "EndpointNotFound", "127.0.0.1", 0),
+    ]

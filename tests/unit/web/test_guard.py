@@ -324,6 +324,26 @@ def test_limits_that_cannot_be_read_are_a_fault_of_ours(inner: Inner) -> None:
     assert guard.in_flight == 0
 
 
+def test_whoever_wants_to_know_is_told_of_each_refusal(inner: Inner) -> None:
+    """With the path, the error, the sender and how much was read; what is passed on is not told."""
+    told: list[tuple[str, str, str | None, int]] = []
+
+    def note(path: str, error: Exception, remote: str | None, size: int) -> None:
+        told.append((path, type(error).__name__, remote, size))
+
+    guard = Guard(inner, prefixes=("/incoming",), limits=LIMITS, refused=note)
+    assert ask(guard, [], [b"{}"], path="/incoming/abc")[0] == 200
+    assert ask(guard, [], [b"x" * 40 * KIB] * 2, path="/incoming/abc")[0] == 413
+    assert ask(guard, [(b"content-length", b"99999")], [], path="/incoming/abc")[0] == 413
+    assert ask(guard, [(b"x", b"y")] * 101, [], path="/incoming/def")[0] == 431
+    ask(guard, [], [], path="/incoming/gone")
+    assert [(path, error, size) for path, error, _, size in told] == [
+        ("/incoming/abc", "BodyTooLarge", 80 * KIB),
+        ("/incoming/abc", "BodyTooLarge", 0),
+        ("/incoming/def", "HeadersTooLarge", 0),
+    ]
+
+
 def test_time_outs_and_disconnects_work_behind_airflows_kind_of_middleware(
     inner: Inner, serve: Any, connect: Any, eventually: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,6 +24,7 @@ def port(container: Any, serve: Any, http: str, monkeypatch: pytest.MonkeyPatch)
     bootstrap.container = lambda: container  # type: ignore[attr-defined]
     bootstrap.guard_limits = lambda: GuardLimits(max_body=100)  # type: ignore[attr-defined]
     bootstrap.accept_timeout = lambda: 1.0  # type: ignore[attr-defined]
+    bootstrap.note_refused = lambda *refused: container.refusals.append(refused)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "airflow_incoming.bootstrap", bootstrap)
     monkeypatch.setattr(airflow_incoming, "bootstrap", bootstrap, raising=False)
     return int(serve(server.create_app(), http, lifespan="on"))
@@ -43,8 +44,10 @@ def test_everything_else_is_one_same_404(path: str, port: int) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_paths_that_nobody_serves_are_guarded_too(port: int) -> None:
+def test_paths_that_nobody_serves_are_guarded_too(port: int, container: Any) -> None:
     assert httpx.post(f"http://127.0.0.1:{port}/x", content=b"a" * 101).status_code == 413
+    ((path, error, remote, size),) = container.refusals
+    assert (path, error.code, remote, size) == ("/x", "body_too_large", "127.0.0.1", 0)
 
 
 def test_no_proxy_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:

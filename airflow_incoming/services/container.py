@@ -1,0 +1,110 @@
+"""Everything that one receiving process runs, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from airflow_incoming.core.admission import AdmissionPolicy
+from airflow_incoming.core.rates import RateLimiter
+from airflow_incoming.core.units import Rate
+from airflow_incoming.services.capture import Capturing
+from airflow_incoming.services.health import Health
+from airflow_incoming.services.intake import Intake, IntakeLimits
+from airflow_incoming.services.keys import TokenIssuer
+from airflow_incoming.services.loop import DispatchLoop
+from airflow_incoming.services.notes import StatusOf
+from airflow_incoming.services.receive import Receiver
+from airflow_incoming.services.tally import Tally, WatchedIssuer
+from airflow_incoming.stores.dedup import DedupMemory
+from airflow_incoming.stores.directory import Directory
+from airflow_incoming.stores.inbox import Inbox
+from airflow_incoming.stores.keys import Cipher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a receiving process is made of. ``memory`` None: no Redis; ``loop`` None: no dispatcher."""
+
+    engine: Engine
+    memory: DedupMemory | None
+    cipher: Cipher
+    loop: DispatchLoop | None
+    policy: AdmissionPolicy
+    token_rate: Rate
+    accept_timeout: float
+    clock: Callable[[], datetime]
+    status_of: StatusOf
+
+
+class Container:
+    """One receiving process. ``start`` and ``stop`` may be called from any thread, and again."""
+
+    def __init__(self, parts: Parts) -> None:
+        limiter = RateLimiter(time.monotonic)
+        self._loop = parts.loop
+        self._directory = Directory(parts.engine, parts.cipher)
+        self._capturing = Capturing(parts.engine)
+        self._intake = Intake(
+            Inbox(parts.engine),
+            parts.memory,
+            clock=parts.clock,
+            limits=IntakeLimits(wait=parts.accept_timeout),
+            wake=parts.loop.wake if parts.loop else lambda: None,
+        )
+        self.tally = Tally(parts.engine, self._directory.recall, clock=parts.clock, status_of=parts.status_of)
+        self.receiver = Receiver(
+            self._directory,
+            self._intake,
+            parts.policy,
+            capturing=self._capturing,
+            tally=self.tally,
+            clock=parts.clock,
+            limiter=limiter,
+            accept_timeout=parts.accept_timeout,
+        )
+        self.token_issuer = WatchedIssuer(_token_issuer(parts, self._directory, limiter), self.tally)
+        self.health = Health(parts.engine, parts.memory, clock=parts.clock)
+        self._lock = threading.Lock()
+        self._running = False
+
+    def start(self) -> None:
+        """Start the threads; does nothing where they run."""
+        with self._lock:
+            if self._running:
+                return
+            self._running = True
+            self.tally.start()
+            self._intake.start()
+            if self._loop is not None:
+                self._loop.start()
+
+    def stop(self) -> None:
+        """Take in what waits, finish the batch in hand, stop the threads."""
+        with self._lock:
+            if not self._running:
+                return
+            self._running = False
+            self.receiver.close()
+            self._intake.stop()
+            self._capturing.close()
+            self.tally.stop()
+            self._directory.close()
+            if self._loop is not None:
+                self._loop.stop()
+
+
+def _token_issuer(parts: Parts, directory: Directory, limiter: RateLimiter) -> TokenIssuer:
+    return TokenIssuer(
+        parts.engine,
+        directory,
+        parts.policy.tokens,
+        clock=parts.clock,
+        limiter=limiter,
+        rate=parts.token_rate,
+    )

@@ -1,0 +1,149 @@
+"""*Retrieve data*: an endpoint listens for one request, which an administrator looks at and may keep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine
+
+from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound
+from airflow_incoming.core.integration import Auth
+from airflow_incoming.core.records import Integration, ListenerRecord, Sample
+from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.stores import events, integrations, keys, listening, requests
+
+log = logging.getLogger(__name__)
+
+#: How many refused requests are shown to whoever waits for one.
+MAX_REFUSED = 5
+
+
+class Listening:
+    """What an administrator does while retrieving data. ``by`` names who does it."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def start(self, name: str, *, auth: Auth | None = None, by: str, seconds: float = 90) -> ListenerRecord:
+        """Listen for one request; an earlier listening of the integration ends, and what came for it goes.
+
+        ``auth`` says to whom a draft listens, by default to whom its newest version says. A live
+        endpoint listens to those whom it lets in anyway. Raises NotFound, and InvalidConfiguration
+        where no usable API key is named.
+        """
+        now = self._clock()
+        with transaction(self._engine) as connection:
+            found = _existing(connection, name)
+            whom = _auth_of(found, auth)
+            _check(connection, whom, now)
+            record = ListenerRecord(
+                id=uuid4(),
+                integration_id=found.id,
+                started_at=now,
+                started_by=by,
+                listens_until=now + timedelta(seconds=seconds),
+            )
+            listening.put(connection, record, whom)
+            integrations.bump(connection)
+        log.info("%s listens for a request to %s", by, name)
+        return record
+
+    def look(self, name: str) -> ListenerRecord | None:
+        """Return how the listening stands; None where there is none."""
+        with reading(self._engine) as connection:
+            record = listening.find(connection, name)
+            if record is None or record.captured is not None:
+                return record
+            refused = requests.search(
+                connection, integration=name, outcome="rejected", since=record.started_at, limit=MAX_REFUSED
+            )
+        return replace(record, refused=tuple(refused))
+
+    def stop(self, name: str) -> None:
+        """Stop listening, and forget what came. Raises NotFound where there is no such integration."""
+        with transaction(self._engine) as connection:
+            listening.remove(connection, _existing(connection, name).id)
+            integrations.bump(connection)
+
+    def keep_sample(self, name: str, *, by: str) -> Sample:
+        """Make what came the sample, and end the listening. Raises NotFound, Conflict where nothing came."""
+        with transaction(self._engine) as connection:
+            found = _existing(connection, name)
+            record = listening.find(connection, name)
+            if record is None or record.captured is None:
+                raise Conflict(f"No request to {name!r} is there to be kept; retrieve data once more.")
+            came = record.captured
+            sample = Sample(
+                integration_id=found.id,
+                captured_at=came.captured_at,
+                kept_by=by,
+                body=came.body,
+                headers=came.headers,
+                query=came.query,
+            )
+            listening.keep_sample(connection, sample)
+            listening.remove(connection, found.id)
+        log.info("%s kept a sample of %s", by, name)
+        return sample
+
+    def set_sample(self, name: str, event_id: UUID, *, by: str) -> Sample:
+        """Make an earlier event the sample. Raises NotFound, also for another integration's event."""
+        with transaction(self._engine) as connection:
+            found = _existing(connection, name)
+            event = events.read(connection, event_id)
+            if event is None or event.integration_id != found.id:
+                raise NotFound("event", str(event_id), f"Choose one of {name}.")
+            sample = Sample(
+                integration_id=found.id,
+                captured_at=event.received_at,
+                kept_by=by,
+                body=event.body or "",
+                headers=event.headers or {},
+                query=event.query,
+            )
+            listening.keep_sample(connection, sample)
+        log.info("%s made event %s the sample of %s", by, event_id, name)
+        return sample
+
+    def sample(self, name: str) -> Sample | None:
+        """Return the sample of an integration; None where there is none."""
+        with reading(self._engine) as connection:
+            return listening.find_sample(connection, name)
+
+    def drop_sample(self, name: str) -> None:
+        """Forget the sample. Raises NotFound where there is no such integration."""
+        with transaction(self._engine) as connection:
+            listening.drop_sample(connection, _existing(connection, name).id)
+
+
+def _existing(connection: Connection, name: str) -> Integration:
+    found = integrations.find(connection, name, lock=True)
+    if found is None:
+        raise NotFound("integration", name)
+    return found
+
+
+def _auth_of(found: Integration, wished: Auth | None) -> Auth:
+    # What is live must never listen to somebody whom the published version doesn't let in.
+    if found.published is not None:
+        return found.published.configuration.auth
+    return found.current.configuration.auth if wished is None else wished
+
+
+def _check(connection: Connection, auth: Auth, now: datetime) -> None:
+    if auth.type == "none":
+        return
+    path = ("auth", "api_key")
+    if auth.api_key is None:
+        raise InvalidConfiguration(path, "is missing; choose the API key that JWTs are made from")
+    key = keys.find(connection, auth.api_key)
+    state = "missing" if key is None else key.state(now)
+    if state == "missing":
+        raise InvalidConfiguration(path, f"there is no API key {auth.api_key!r}")
+    if state != "active":
+        raise InvalidConfiguration(path, f"API key {auth.api_key!r} is {state}; choose another one")
