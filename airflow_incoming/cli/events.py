@@ -73,7 +73,10 @@ def replay(args: Namespace) -> Result:
             note("No event is in that state.")
             return []
         confirm(f"Replay {len(ids)} events?", yes=args.yes)
-    return [asdict(done) for done in desk.replay(ids, by=who())]
+    return [
+        {"event_id": done.event_id, "action": done.action, "new_id": done.new_id}
+        for done in desk.replay(ids, by=who())
+    ]
 
 
 @command

@@ -126,6 +126,12 @@ event = Table(
     Index("incoming_event_ended_idx", "state", "ended_at"),
     Index("incoming_event_integration_idx", "integration", "id"),
     Index("incoming_event_integration_state_idx", "integration", "state", "id"),
+    Index(
+        "incoming_event_replay_idx",
+        "replay_of",
+        postgresql_where=text("replay_of IS NOT NULL"),
+        sqlite_where=text("replay_of IS NOT NULL"),
+    ),
 )
 
 #: The memory of what was sent. A row whose ``expires_at`` has passed may be taken over by a new event.

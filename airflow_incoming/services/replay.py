@@ -3,37 +3,61 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
 from uuid import UUID
 
-import uuid6
 from sqlalchemy import Engine
 
 from airflow_incoming.core.errors import NotFound
 from airflow_incoming.core.integration import Configuration
-from airflow_incoming.core.messages import Event
+from airflow_incoming.core.messages import Started
 from airflow_incoming.core.records import EventRecord
-from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.db.engine import reading
+from airflow_incoming.services import finding
+from airflow_incoming.services.claims import HashStory, story_of
+from airflow_incoming.services.finding import EventPage
+from airflow_incoming.services.rerun import Refusal, Replay, Terms, event_of, rerun
+from airflow_incoming.services.runs import Run, emits_one_of, scheduling_assets, states_of
 from airflow_incoming.stores import events, inbox, integrations
 from airflow_incoming.stores.dedup import DedupMemory
-from airflow_incoming.stores.events import Criteria
+from airflow_incoming.stores.events import Criteria, Plight
+
+__all__ = ["EventDesk", "Replay", "Replays", "Step", "Whole", "event_of"]
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Replay:
-    """What replaying an event did: queued it again, or copied it to a new event (``new_id``)."""
-
-    event_id: UUID
-    action: Literal["requeued", "copied", "pending"]
-    new_id: UUID | None = None
-
+#: How much one step of a long replay does: events, and characters of their bodies.
+STEP_EVENTS = 200
+STEP_SIZE = 16 * 2**20
 
 Replays = list[Replay]
+Records = list[EventRecord]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whole:
+    """One event and everything that belongs to it; ``version`` is the number of its configuration."""
+
+    record: EventRecord
+    plight: Plight
+    configuration: Configuration | None
+    version: int | None
+    story: HashStory
+    replays: tuple[EventRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What one step of a long replay did. ``cursor`` is where the next one begins; None at the end."""
+
+    done: tuple[Replay, ...]
+    cursor: UUID | None
+
+    def total(self, *actions: str) -> int:
+        """Count the events that met one of these ends."""
+        return sum(one.action in actions for one in self.done)
 
 
 class EventDesk:
@@ -44,10 +68,30 @@ class EventDesk:
         self._memory = memory
         self._clock = clock
 
-    def list(self, criteria: Criteria) -> list[EventRecord]:
-        """Return events, newest first."""
+    def list(self, criteria: Criteria) -> Records:
+        """Return events, newest first; all that there are up to the limit, however long it takes."""
+        found: Records = []
+        while True:
+            page = self.find(replace(criteria, limit=criteria.limit - len(found)))
+            found += page.events
+            if len(found) >= criteria.limit or page.older is None:
+                return found
+            criteria = replace(criteria, before=page.older)
+
+    def find(self, criteria: Criteria) -> EventPage:
+        """Return one page of events; a search by parameter or hash may stop early and says so."""
+        return finding.find(self._engine, criteria)
+
+    def count(self, criteria: Criteria, *, upto: int) -> int | None:
+        """Return how many events there are, ``upto`` + 1 for more; None where counting would be a search."""
+        if criteria.needs_scan:
+            return None
         with reading(self._engine) as connection:
-            return events.search(connection, criteria)
+            return events.count(connection, criteria, upto=upto)
+
+    def stream(self, criteria: Criteria, *, limit: int) -> Iterator[EventRecord]:
+        """Give events with everything, newest first."""
+        return finding.stream(self._engine, criteria, limit=limit)
 
     def show(self, event_id: UUID) -> EventRecord:
         """Return one event with everything. Raises NotFound."""
@@ -57,37 +101,104 @@ class EventDesk:
             raise NotFound("event", str(event_id))
         return found
 
+    def whole(self, event_id: UUID) -> Whole:
+        """Return one event and everything that belongs to it. Raises NotFound."""
+        record = self.show(event_id)
+        with reading(self._engine) as connection:
+            configuration = integrations.read_configurations(connection, [record.version_id])
+            return Whole(
+                record=record,
+                plight=events.read_plight(connection, event_id),
+                configuration=configuration.get(record.version_id),
+                version=events.version_number(connection, record.version_id),
+                story=story_of(
+                    connection,
+                    self._memory,
+                    record,
+                    configuration.get(record.version_id),
+                    duplicates=events.duplicates_remembered(connection, record),
+                    now=self._clock(),
+                ),
+                replays=tuple(events.replays_of(connection, record.id)),
+            )
+
+    def plight(self, event_id: UUID) -> Plight:
+        """Return what an event waits for, and until when it is tried again."""
+        with reading(self._engine) as connection:
+            return events.read_plight(connection, event_id)
+
     def configuration_of(self, record: EventRecord) -> Configuration | None:
         """Return the configuration that an event was accepted under; None where it is gone."""
         with reading(self._engine) as connection:
             return integrations.read_configurations(connection, [record.version_id]).get(record.version_id)
 
-    def replay(self, event_ids: Sequence[UUID], *, by: str) -> Replays:
-        """Send events once more; deduplication doesn't apply. Raises NotFound, replaying none.
+    def runs(self, started: Sequence[Started]) -> dict[tuple[str, str], Run]:
+        """Return the state of DAG runs in Airflow, by DAG id and run id."""
+        with reading(self._engine) as connection:
+            return states_of(connection, started)
+
+    def starters(self, dag_id: str, targets: dict[str, tuple[Sequence[str], Sequence[str]]]) -> set[str]:
+        """Return which integrations start a DAG; ``targets`` are the DAGs and assets of each."""
+        with reading(self._engine) as connection:
+            assets = scheduling_assets(connection, dag_id)
+        return {
+            name
+            for name, (dags, emitted) in targets.items()
+            if dag_id in dags or emits_one_of(emitted, assets)
+        }
+
+    def replay(
+        self,
+        event_ids: Sequence[UUID],
+        *,
+        by: str,
+        deduplicate: bool = False,
+        refusal: Refusal | None = None,
+    ) -> Replays:
+        """Send events once more. Raises NotFound, replaying none.
 
         A failed or dead event is queued again under its own id, since nothing of it ran. A
-        dispatched one is copied to a new event, because an event runs once; the copy runs under the
-        version that is published now. An event that still waits is left alone.
+        dispatched one is copied to a new event, because an event runs once. Both run under the
+        version that is published now. An event that still waits is left alone. Deduplication applies
+        where ``deduplicate`` says so: then each hash is claimed anew, and a duplicate doesn't run.
         """
-        now = self._clock()
-        with transaction(self._engine) as connection:
-            found = {event_id: events.read(connection, event_id) for event_id in event_ids}
-            for event_id, record in found.items():
-                if record is None:
-                    raise NotFound("event", str(event_id))
-            requeued = events.requeue(connection, list(found), now)
-            published = {
-                item.id: item.published.id for item in integrations.list_all(connection) if item.published
-            }
-            copies = {
-                record.id: _copy(record, published.get(record.integration_id), now)
-                for record in found.values()
-                if record is not None and record.state == "dispatched"
-            }
-            if copies:
-                inbox.insert_events(connection, list(copies.values()))
-        log.info("%s replayed %d events", by, len(requeued) + len(copies))
-        return [_replay(event_id, requeued, copies) for event_id in found]
+        with reading(self._engine) as connection:
+            found = {record.id: record for record in events.read_all(connection, event_ids)}
+        for event_id in event_ids:
+            if event_id not in found:
+                raise NotFound("event", str(event_id))
+        terms = Terms(deduplicate=deduplicate, refusal=refusal)
+        return self._rerun([found[event_id] for event_id in dict.fromkeys(event_ids)], terms, by)
+
+    def replay_step(
+        self,
+        criteria: Criteria,
+        *,
+        cursor: UUID | None,
+        upto: UUID,
+        by: str,
+        deduplicate: bool,
+        refusal: Refusal,
+    ) -> Step:
+        """Replay some of the events that meet the criteria, oldest first, and say where to go on.
+
+        ``upto`` (see :meth:`newest_now`) stays the same for all steps, so that the copies they make
+        are never reached.
+        """
+        begin = cursor or UUID(int=0)
+        criteria = replace(criteria, before=None, after=begin, upto=upto, limit=STEP_EVENTS)
+        page = self.find(criteria)
+        ids = [event.id for event in reversed(page.events)]
+        with reading(self._engine) as connection:
+            taken = _fitting(ids, events.sizes(connection, ids))
+            records = events.read_all(connection, taken)
+        terms = Terms(deduplicate=deduplicate, refusal=refusal, above=upto)
+        done = self._rerun(records[::-1], terms, by) if records else []
+        return Step(done=tuple(done), cursor=taken[-1] if len(taken) < len(ids) else page.newer)
+
+    def newest_now(self) -> UUID:
+        """Return an id that no event exceeds which has come until now, but for those of this moment."""
+        return events.id_at(self._clock())
 
     def forget(self, hash_: str, *, by: str) -> bool:
         """Forget a deduplication hash, so that the next request of it runs. Tell if it was known.
@@ -100,36 +211,17 @@ class EventDesk:
         log.info("%s made us forget deduplication hash %s", by, hash_)
         return known
 
-
-def event_of(record: EventRecord) -> Event:
-    """Return the event of a whole record."""
-    return Event(
-        id=record.id,
-        integration_id=record.integration_id,
-        integration=record.integration,
-        version_id=record.version_id,
-        received_at=record.received_at,
-        body=record.body or "",
-        headers=record.headers or {},
-        query=record.query,
-        remote=record.remote,
-        replay_of=record.replay_of,
-    )
+    def _rerun(self, records: Sequence[EventRecord], terms: Terms, by: str) -> Replays:
+        done = rerun(self._engine, self._memory, records, terms, now=self._clock())
+        log.info("%s replayed %d events", by, sum(one.action in ("requeued", "copied") for one in done))
+        return done
 
 
-def _copy(record: EventRecord, version_id: UUID | None, now: datetime) -> Event:
-    return replace(
-        event_of(record),
-        id=uuid6.uuid7(),
-        version_id=version_id or record.version_id,
-        received_at=now,
-        replay_of=record.id,
-    )
-
-
-def _replay(event_id: UUID, requeued: set[UUID], copies: dict[UUID, Event]) -> Replay:
-    if event_id in requeued:
-        return Replay(event_id=event_id, action="requeued")
-    if event_id in copies:
-        return Replay(event_id=event_id, action="copied", new_id=copies[event_id].id)
-    return Replay(event_id=event_id, action="pending")
+def _fitting(ids: Sequence[UUID], sizes: dict[UUID, int]) -> Sequence[UUID]:
+    """Return as many of the first ids as may be read together; one at least, where there is one."""
+    size = 0
+    for position, event_id in enumerate(ids):
+        size += sizes.get(event_id, 0)
+        if size > STEP_SIZE and position:
+            return ids[:position]
+    return ids

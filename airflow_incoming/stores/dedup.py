@@ -39,11 +39,22 @@ class Memory:
     window: timedelta
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is known of a hash, and how much longer."""
+
+    known: Known
+    remaining: timedelta
+
+
 class DedupMemory(Protocol):
     """Remembers hashes for a while. Every verb raises RedisUnavailable."""
 
     def look(self, windows: Mapping[str, timedelta]) -> dict[str, Known]:
         """Return what is known of these hashes, and slide the known ones to now plus their window."""
+
+    def peek(self, hashes: Iterable[str]) -> dict[str, Remembered]:
+        """Return what is known of these hashes and for how long, and slide nothing."""
 
     def remember(self, memories: Iterable[Memory]) -> None:
         """Remember hashes, replacing what was known of them."""
@@ -73,6 +84,16 @@ class InMemoryDedup:
                 self._known[hash_] = (known, now + window.total_seconds())
         return found
 
+    def peek(self, hashes: Iterable[str]) -> dict[str, Remembered]:
+        """See :class:`DedupMemory`."""
+        now = self._monotonic()
+        held = {hash_: self._known[hash_] for hash_ in hashes if hash_ in self._known}
+        return {
+            hash_: Remembered(known, timedelta(seconds=expires - now))
+            for hash_, (known, expires) in held.items()
+            if now < expires
+        }
+
     def remember(self, memories: Iterable[Memory]) -> None:
         """See :class:`DedupMemory`."""
         now = self._monotonic()
@@ -101,6 +122,20 @@ class RedisDedup:
         )
         decoded = {key: _decode(answer) for key, answer in zip(windows, answers, strict=True)}
         return {key: known for key, known in decoded.items() if known is not None}
+
+    def peek(self, hashes: Iterable[str]) -> dict[str, Remembered]:
+        """See :class:`DedupMemory`; one round trip."""
+        keys = list(dict.fromkeys(hashes))
+        answers = self._exchange(
+            [(command, self._prefix + key) for key in keys for command in ("GET", "PTTL")]
+        )
+        found = {}
+        for key, value, remaining in zip(keys, answers[::2], answers[1::2], strict=True):
+            known = _decode(value)
+            # A key may expire between the two commands.
+            if known is not None and isinstance(remaining, int) and remaining > 0:
+                found[key] = Remembered(known, timedelta(milliseconds=remaining))
+        return found
 
     def remember(self, memories: Iterable[Memory]) -> None:
         """See :class:`DedupMemory`; one round trip."""

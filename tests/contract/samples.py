@@ -25,7 +25,7 @@ def make_event(
     body: str = '{"order": {"id": 7}}',
 ) -> Event:
     return Event(
-        id=uuid6.uuid7(),
+        id=id_of(received_at),
         integration_id=integration_id,
         integration="orders",
         version_id=version_id,
@@ -34,6 +34,17 @@ def make_event(
         headers={"content-type": "application/json"},
         claim=None if hash_ is None else Claim(hash=hash_, window=window),
     )
+
+
+def id_of(received_at: datetime) -> UUID:
+    """Return an id as an event of that time has: UUIDv7 begins with the milliseconds."""
+    drawn = uuid6.uuid7().int
+    since_start = (drawn >> 80) - (_START.int >> 80)  # keeps the order of ids made one after the other
+    milliseconds = int(received_at.timestamp() * 1000) + since_start
+    return UUID(int=(milliseconds << 80) | (drawn & ((1 << 80) - 1)))
+
+
+_START = uuid6.uuid7()
 
 
 def random_hash() -> str:

@@ -89,3 +89,18 @@ def test_silent_redis_costs_a_quarter_of_a_second(redis_server) -> None:  # type
     finally:
         redis_server.go_on()
     client.close()
+
+
+def test_peeking_tells_how_long_and_slides_nothing(dedup_memory: DedupMemory) -> None:
+    """Looking at a hash out of curiosity doesn't make it live longer."""
+    short = timedelta(milliseconds=500)
+    dedup_memory.remember([Memory("hh", KNOWN, WEEK), Memory("ii", KNOWN, short)])
+    peeked = dedup_memory.peek(["hh", "ii", "jj"])
+    assert set(peeked) == {"hh", "ii"}
+    assert peeked["hh"].known == KNOWN
+    assert WEEK - timedelta(seconds=10) < peeked["hh"].remaining <= WEEK
+    for _ in range(3):
+        time.sleep(0.2)
+        dedup_memory.peek(["ii"])
+    assert dedup_memory.peek(["ii"]) == {}
+    assert dedup_memory.peek([]) == {}

@@ -23,10 +23,18 @@ def upgrade() -> None:
     _listening_tables()
     _watching_tables()
     op.create_index("incoming_event_integration_state_idx", "incoming_event", ["integration", "state", "id"])
+    op.create_index(
+        "incoming_event_replay_idx",
+        "incoming_event",
+        ["replay_of"],
+        postgresql_where=sa.text("replay_of IS NOT NULL"),
+        sqlite_where=sa.text("replay_of IS NOT NULL"),
+    )
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_index("incoming_event_replay_idx", table_name="incoming_event")
     op.drop_index("incoming_event_integration_state_idx", table_name="incoming_event")
     for table in (
         "incoming_hourly",

@@ -1,0 +1,93 @@
+"""What Airflow says about the DAG runs that events started, read from its own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from airflow.utils.sqlalchemy import UtcDateTime
+from sqlalchemy import Boolean, Connection, Integer, String, column, select, table
+
+from airflow_incoming.core.messages import Started
+
+#: The few columns that we read; Airflow's models would bring their relations and their cost.
+_run = table(
+    "dag_run",
+    column("dag_id", String),
+    column("run_id", String),
+    column("state", String),
+    column("start_date", UtcDateTime),
+    column("end_date", UtcDateTime),
+)
+_dag = table("dag", column("dag_id", String), column("is_paused", Boolean))
+_asset = table("asset", column("id", Integer), column("uri", String), column("name", String))
+_reference = table("dag_schedule_asset_reference", column("asset_id", Integer), column("dag_id", String))
+
+#: States that a run stays in.
+ENDED = frozenset({"success", "failed", "deleted"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One DAG run and its state in Airflow; ``deleted`` where Airflow doesn't have it any more."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    is_paused: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing more is to be expected of it."""
+        return self.state in ENDED
+
+
+def states_of(connection: Connection, started: Sequence[Started]) -> dict[tuple[str, str], Run]:
+    """Return the runs of some events by DAG id and run id; those that are gone, too."""
+    wanted = {(one.dag_id, one.run_id) for one in started if one.dag_id and one.run_id}
+    if not wanted:
+        return {}
+    dag_ids = sorted({dag_id for dag_id, _ in wanted if dag_id})
+    run_ids = sorted({run_id for _, run_id in wanted if run_id})
+    query = (
+        select(*_run.c, _dag.c.is_paused)
+        .select_from(_run.outerjoin(_dag, _dag.c.dag_id == _run.c.dag_id))
+        .where(_run.c.dag_id.in_(dag_ids), _run.c.run_id.in_(run_ids))
+    )
+    found = {
+        (row.dag_id, row.run_id): Run(
+            dag_id=row.dag_id,
+            run_id=row.run_id,
+            state=row.state or "queued",
+            started_at=row.start_date,
+            ended_at=row.end_date,
+            is_paused=bool(row.is_paused),
+        )
+        for row in connection.execute(query)
+    }
+    return {
+        (dag_id, run_id): found.get((dag_id, run_id)) or Run(dag_id=dag_id, run_id=run_id, state="deleted")
+        for dag_id, run_id in wanted
+        if dag_id and run_id
+    }
+
+
+def scheduling_assets(connection: Connection, dag_id: str) -> set[str]:
+    """Return the URIs and names of the assets whose events start a DAG."""
+    query = (
+        select(_asset.c.uri, _asset.c.name)
+        .select_from(_asset.join(_reference, _reference.c.asset_id == _asset.c.id))
+        .where(_reference.c.dag_id == dag_id)
+    )
+    return {text for row in connection.execute(query) for text in (row.uri, row.name)}
+
+
+def emits_one_of(targets: Sequence[str], assets: set[str]) -> bool:
+    """Tell whether one of an integration's target assets is among these URIs and names."""
+    # Airflow's asset models, which the receivers have no need to load.
+    from airflow_incoming.services.asset_catalog import stored_uri
+
+    return any(target in assets or stored_uri(target) in assets for target in targets)
