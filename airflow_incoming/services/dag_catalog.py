@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from airflow.exceptions import DeserializationError
+from airflow.exceptions import DeserializationError, ParamValidationError
 from airflow.models.dag import DagModel
 from airflow.models.dag_version import DagVersion
 from airflow.models.serialized_dag import SerializedDagModel
@@ -21,13 +21,15 @@ from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.serialization.definitions.param import SerializedParamsDict
 from airflow.serialization.helpers import TimetableNotRegistered
 from airflow.utils.types import DagRunType
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from airflow_incoming.core.errors import DispatchFailed
 
 #: How many names one statement asks for; SQLite allows 32 766 variables, planners prefer far fewer.
 CHUNK = 500
+#: The longest explanation that is kept of a refused param: validators quote the value.
+MAX_REFUSAL = 400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +120,51 @@ def dag_states(session: Session, dag_ids: Collection[str]) -> dict[str, DagState
     return states
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundDag:
+    """A DAG that a search found."""
+
+    dag_id: str
+    display_name: str
+    paused: bool
+
+
+def search_dags(session: Session, text: str, *, after: str, limit: int) -> list[FoundDag]:
+    """Return active DAGs whose id or display name contains ``text``, by id, beginning after an id."""
+    needle = f"%{_literal(text)}%"
+    display_name: Any = DagModel.dag_display_name  # a hybrid, which mypy takes for a method
+    rows = session.execute(
+        select(DagModel.dag_id, display_name, DagModel.is_paused)
+        .where(
+            DagModel.is_stale.is_(False),
+            DagModel.dag_id > after,
+            or_(
+                DagModel.dag_id.ilike(needle, escape="!"),
+                display_name.ilike(needle, escape="!"),
+            ),
+        )
+        .order_by(DagModel.dag_id)
+        .limit(limit)
+    )
+    return [FoundDag(dag_id=row[0], display_name=row[1], paused=bool(row[2])) for row in rows]
+
+
+def check_params(dag: SerializedDAG, conf: Mapping[str, Any]) -> None:
+    """Raise DispatchFailed where the params of a DAG refuse a conf, as making a run of it does."""
+    try:
+        dag.params.deep_merge(conf).validate()
+    except ParamValidationError as error:
+        raise DispatchFailed(refusal_of_params(dag.dag_id, error), retry=False) from error
+
+
+def refusal_of_params(dag_id: str, error: ParamValidationError) -> str:
+    """Return why the params of a DAG refuse a conf: the field and what is wrong with it."""
+    reason = str(error).partition("\n")[0]
+    if len(reason) > MAX_REFUSAL:
+        reason = f"{reason[:MAX_REFUSAL]}…"
+    return f"The params of DAG {dag_id!r} refuse the data. {reason}"
+
+
 def chunks(names: Sequence[str], size: int = CHUNK) -> Iterator[Sequence[str]]:
     """Yield ``names`` in pieces that one statement can ask for."""
     for start in range(0, len(names), size):
@@ -155,6 +202,12 @@ def _require_startable(dag_id: str, state: DagState | None) -> tuple[UUID, str]:
     else:
         return state.version_id, state.dag_hash
     raise _not_ready(dag_id, problem)
+
+
+def _literal(text: str) -> str:
+    for special in "!%_":
+        text = text.replace(special, f"!{special}")
+    return text
 
 
 def _load(session: Session, dag_id: str, version_id: UUID) -> tuple[SerializedDAG, str]:

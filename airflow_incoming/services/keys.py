@@ -78,6 +78,11 @@ class KeyManager:
         with reading(self._engine) as connection:
             return keys.list_all(connection)
 
+    def usable_names(self) -> Names:
+        """Return the names of the keys that are neither revoked nor expired."""
+        now = self._clock()
+        return [key.name for key in self.list() if key.state(now) == "active"]
+
     def users(self, name: str) -> Names:
         """Return the names of the integrations that a key opens."""
         with reading(self._engine) as connection:

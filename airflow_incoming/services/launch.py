@@ -41,12 +41,9 @@ from airflow_incoming.core.errors import AlreadyLaunched, DispatchFailed, Transa
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.services.asset_catalog import active_assets
-from airflow_incoming.services.dag_catalog import DagCatalog, DagState, dag_states
+from airflow_incoming.services.dag_catalog import DagCatalog, DagState, dag_states, refusal_of_params
 
 log = logging.getLogger(__name__)
-
-#: The longest explanation that is kept of a refused param: validators quote the value.
-MAX_REFUSAL = 400
 
 
 def run_id_of(event: Event) -> str:
@@ -153,7 +150,7 @@ class AirflowLauncher:
                     state=DagRunState.QUEUED,
                 )
         except ParamValidationError as error:
-            raise DispatchFailed(_refusal(dag_id, error), retry=False) from error
+            raise DispatchFailed(refusal_of_params(dag_id, error), retry=False) from error
         if state is None or run.created_dag_version_id != state.version_id:
             raise DispatchFailed(f"DAG {dag_id!r} was changed while the run was made.", retry=True)
 
@@ -219,13 +216,6 @@ def _emit(
             retry=True,
             waiting_for=None if asset else f"asset:{target}",
         )
-
-
-def _refusal(dag_id: str, error: ParamValidationError) -> str:
-    reason = str(error).partition("\n")[0]
-    if len(reason) > MAX_REFUSAL:
-        reason = f"{reason[:MAX_REFUSAL]}…"
-    return f"The params of DAG {dag_id!r} refuse the data. {reason}"
 
 
 def _is_same_run(error: IntegrityError) -> bool:

@@ -13,22 +13,21 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
+from airflow_incoming.core.differences import Difference, differences
 from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound
-from airflow_incoming.core.integration import Configuration, Declaration, State
-from airflow_incoming.core.records import Integration
+from airflow_incoming.core.integration import Configuration, Declaration, State, parse_name
+from airflow_incoming.core.records import Integration, Version
 from airflow_incoming.db.engine import reading, transaction
-from airflow_incoming.stores import integrations, keys, queue
+from airflow_incoming.services.checks import Bounds, check_configuration
+from airflow_incoming.stores import integrations, listening, queue, requests
+from airflow_incoming.stores.integrations import Pending
 
 log = logging.getLogger(__name__)
 
+#: How many versions are listed.
+MAX_VERSIONS = 200
+
 Action = Literal["created", "updated", "unchanged"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bounds:
-    """Limits of the installation that no integration may exceed, in bytes."""
-
-    max_body: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +39,7 @@ class Change:
 
 
 Changes = list[Change]
+Versions = list[Version]
 
 
 class Manager:
@@ -64,6 +64,29 @@ class Manager:
         """Return one integration. Raises NotFound."""
         return self.list([name])[0]
 
+    def versions(self, name: str) -> Versions:
+        """Return the newest 200 versions of an integration, newest first. Raises NotFound."""
+        integration_id = self.show(name).id
+        with reading(self._engine) as connection:
+            return integrations.versions(connection, integration_id, limit=MAX_VERSIONS)
+
+    def version(self, name: str, number: int) -> Version:
+        """Return one version of an integration. Raises NotFound, InvalidConfiguration."""
+        found = self.show(name)
+        with reading(self._engine) as connection:
+            return _existing_version(connection, found, number)
+
+    def diff(self, name: str, old: int, new: int) -> tuple[Difference, ...]:
+        """Return what changed between two versions. Raises NotFound, InvalidConfiguration."""
+        before, after = self.version(name, old), self.version(name, new)
+        return differences(before.configuration, after.configuration)
+
+    def pending(self, name: str) -> Pending:
+        """Count the events of an integration that are still to be dispatched. Raises NotFound."""
+        found = self.show(name)
+        with reading(self._engine) as connection:
+            return integrations.count_pending(connection, found)
+
     def apply(self, declarations: Sequence[Declaration], *, by: str, dry_run: bool = False) -> Changes:
         """Make integrations as declared: all of them or, on an error, none.
 
@@ -85,9 +108,52 @@ class Manager:
                 log.info("%s applied integration %s: %s", by, change.integration.name, change.action)
         return changes
 
-    def publish(self, name: str, *, by: str) -> Integration:
-        """Make the newest version live. Raises NotFound, InvalidConfiguration."""
-        return self._set_state(name, "published", by)
+    def create(self, name: str, configuration: Configuration, *, by: str) -> Integration:
+        """Make a draft. Raises Conflict where the name is taken, and InvalidConfiguration."""
+        try:
+            parse_name(name)
+        except ValueError as error:
+            raise InvalidConfiguration(("name",), str(error)) from error
+        taken = f"There is an integration {name!r} already; choose another name."
+        with self._changing(taken=taken) as connection:
+            check_configuration(connection, configuration, "draft", self._bounds)
+            made = integrations.create(connection, name, configuration, now=self._clock(), by=by)
+        log.info("%s made integration %s", by, name)
+        return made
+
+    def save(self, name: str, configuration: Configuration, *, by: str, expected: int) -> Integration:
+        """Make a configuration the newest version, a draft; what is published stays as it is.
+
+        Nothing happens where the newest version has the same configuration. Raises NotFound,
+        InvalidConfiguration, and Conflict where the newest version isn't number ``expected``.
+        """
+        with self._changing() as connection:
+            found = _existing(connection, name)
+            if found.current.configuration != configuration:
+                _expect(found, expected)
+                self._add_version(connection, found, configuration, by)
+            return _existing(connection, name)
+
+    def roll_back(self, name: str, number: int, *, by: str) -> Integration:
+        """Make an old version's configuration the newest version, a draft.
+
+        Nothing happens where the newest version has the same configuration. Raises NotFound,
+        InvalidConfiguration where it isn't possible any more.
+        """
+        with self._changing() as connection:
+            found = _existing(connection, name)
+            old = _existing_version(connection, found, number).configuration
+            if found.current.configuration != old:
+                self._add_version(connection, found, old, by)
+        return self.show(name)
+
+    def publish(self, name: str, *, by: str, expected: int | None = None) -> Integration:
+        """Make the newest version live.
+
+        Raises NotFound, InvalidConfiguration, and Conflict where the newest version isn't number
+        ``expected``.
+        """
+        return self._set_state(name, "published", by, expected)
 
     def unpublish(self, name: str, *, by: str) -> Integration:
         """Take the integration offline: its endpoint answers 404. Raises NotFound."""
@@ -103,10 +169,17 @@ class Manager:
         log.info("%s suspended integration %s", by, name)
         return self.show(name)
 
-    def resume(self, name: str, *, by: str) -> Integration:
-        """Start what was held, and go on. Raises NotFound, Conflict where it isn't suspended."""
+    def resume(self, name: str, *, by: str, expected: int | None = None) -> Integration:
+        """Start what was held, and go on.
+
+        Raises NotFound, Conflict where it isn't suspended or the live version isn't ``expected``.
+        """
         with self._changing() as connection:
             found = _existing(connection, name)
+            if found.published is not None and expected not in (None, found.published.number):
+                raise Conflict(
+                    f"Version {found.published.number} of {name!r} is live by now; look at it first."
+                )
             if found.state != "suspended" or found.published is None:
                 raise Conflict(f"{name!r} isn't suspended.")
             self._put(connection, found, "published", found.published.id)
@@ -126,15 +199,26 @@ class Manager:
                     connection, found.id, f"Discarded when {name} was deleted by {by}.", self._clock()
                 )
             integrations.remove(connection, found.id)
+            listening.forget_integration(connection, found.id)
+            requests.forget_integration(connection, found.id)
             queue.release_held(connection, self._clock(), found.id)
         log.info("%s deleted integration %s", by, name)
         return discarded
 
-    def _set_state(self, name: str, state: State, by: str) -> Integration:
+    def _add_version(
+        self, connection: Connection, found: Integration, configuration: Configuration, by: str
+    ) -> None:
+        check_configuration(connection, configuration, "draft", self._bounds)
+        integrations.save_version(connection, found, configuration, now=self._clock(), by=by)
+        log.info("%s saved a version of integration %s", by, found.name)
+
+    def _set_state(self, name: str, state: State, by: str, expected: int | None = None) -> Integration:
         with self._changing() as connection:
             found = _existing(connection, name)
+            if expected is not None:
+                _expect(found, expected)
             if state != "draft":
-                self._check(connection, found.current.configuration, state, ())
+                check_configuration(connection, found.current.configuration, state, self._bounds)
             self._put(connection, found, state, found.current.id)
         log.info("%s made integration %s %s", by, name, state)
         return self.show(name)
@@ -143,7 +227,7 @@ class Manager:
         self, connection: Connection, declared: Declaration, path: tuple[str | int, ...], by: str
     ) -> Change:
         now = self._clock()
-        self._check(connection, declared.configuration, declared.state, path)
+        check_configuration(connection, declared.configuration, declared.state, self._bounds, path)
         found = integrations.find(connection, declared.name, lock=True)
         if found is None:
             found = integrations.create(connection, declared.name, declared.configuration, now=now, by=by)
@@ -168,39 +252,16 @@ class Manager:
         if not suspended:
             queue.release_held(connection, now, integration.id)
 
-    def _check(
-        self,
-        connection: Connection,
-        configuration: Configuration,
-        state: State,
-        path: tuple[str | int, ...],
-    ) -> None:
-        body = configuration.limits.body
-        if body is not None and body > self._bounds.max_body:
-            raise InvalidConfiguration(
-                (*path, "limits", "body"),
-                f"is larger than [incoming] max_body ({self._bounds.max_body} bytes); raise that first",
-            )
-        name = configuration.auth.api_key
-        if name is None or state == "draft":
-            return
-        key = keys.find(connection, name)
-        if key is None or key.revoked_at is not None:
-            problem = "there is no API key" if key is None else "revoked is the API key"
-            raise InvalidConfiguration(
-                (*path, "auth", "api_key"),
-                f"{problem} {name!r}; make one with: airflow incoming keys create {name}",
-            )
-
     @contextmanager
-    def _changing(self) -> Iterator[Connection]:
-        """Run the block in a transaction that every receiver notices."""
+    def _changing(self, *, taken: str | None = None) -> Iterator[Connection]:
+        """Run the block in a transaction that every receiver notices; ``taken`` explains a conflict."""
         try:
             with transaction(self._engine) as connection:
                 yield connection
                 integrations.bump(connection)
         except IntegrityError as error:
-            raise Conflict("Somebody else changed the same integration just now; try again.") from error
+            problem = taken or "Somebody else changed the same integration just now; try again."
+            raise Conflict(problem) from error
 
 
 class _DryRun(Exception):
@@ -215,6 +276,19 @@ def _existing(connection: Connection, name: str) -> Integration:
     if found is None:
         raise _no_integration(name)
     return found
+
+
+def _expect(found: Integration, number: int) -> None:
+    newest = found.current
+    if newest.number != number:
+        raise Conflict(f"{newest.created_by} saved version {newest.number} of {found.name!r} meanwhile.")
+
+
+def _existing_version(connection: Connection, integration: Integration, number: int) -> Version:
+    version = integrations.find_version(connection, integration.id, number)
+    if version is None:
+        raise NotFound("version", str(number), f"Look at the versions of {integration.name}.")
+    return version
 
 
 def _no_integration(name: str) -> NotFound:

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,6 +28,20 @@ from airflow_incoming.core.records import Integration, Version
 from airflow_incoming.db import tables
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pending:
+    """How many events of one integration still wait, are tried again, or are held."""
+
+    waiting: int
+    failed: int
+    held: int
+
+    @property
+    def total(self) -> int:
+        """Return how many there are in all."""
+        return self.waiting + self.failed + self.held
 
 
 def bump(connection: Connection) -> None:
@@ -115,6 +130,25 @@ def save_version(
     return version
 
 
+def versions(connection: Connection, integration_id: UUID, *, limit: int) -> list[Version]:
+    """Return the newest versions, newest first, without those that this release can't read."""
+    table = tables.version
+    query = select(table).where(table.c.integration_id == integration_id)
+    found = []
+    for row in connection.execute(query.order_by(table.c.number.desc()).limit(limit)):
+        with suppress(InvalidConfiguration):
+            found.append(_version_of(row))
+    return found
+
+
+def find_version(connection: Connection, integration_id: UUID, number: int) -> Version | None:
+    """Return the version of this number. Raises InvalidConfiguration where this release can't read it."""
+    table = tables.version
+    query = select(table).where(table.c.integration_id == integration_id, table.c.number == number)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _version_of(row)
+
+
 def set_published(
     connection: Connection, integration_id: UUID, version_id: UUID | None, *, suspended: bool, now: datetime
 ) -> None:
@@ -125,6 +159,24 @@ def set_published(
 def remove(connection: Connection, integration_id: UUID) -> None:
     """Remove an integration. Its versions stay: accepted events still run under them."""
     connection.execute(delete(tables.integration).where(tables.integration.c.id == integration_id))
+
+
+def count_pending(connection: Connection, integration: Integration) -> Pending:
+    """Count the events of an integration that are still to be dispatched."""
+    event = tables.event
+    query = (
+        select(event.c.state, func.count())
+        .where(
+            event.c.integration == integration.name,  # for the index
+            event.c.integration_id == integration.id,
+            event.c.state.in_(("accepted", "failed", "held")),
+        )
+        .group_by(event.c.state)
+    )
+    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
+    return Pending(
+        waiting=counts.get("accepted", 0), failed=counts.get("failed", 0), held=counts.get("held", 0)
+    )
 
 
 def read_configurations(connection: Connection, version_ids: Iterable[UUID]) -> dict[UUID, Configuration]:
@@ -209,6 +261,16 @@ def _integration(row: Row[Any]) -> Integration:
         published=_version(fields, "published"),
         created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def _version_of(row: Row[Any]) -> Version:
+    return Version(
+        id=row.id,
+        number=row.number,
+        configuration=parse_configuration(row.configuration),
+        created_at=row.created_at,
+        created_by=row.created_by,
     )
 
 

@@ -135,6 +135,8 @@ class Demo:
         bearer = {"Authorization": f"Bearer {self._bearer()}", "X-Request-Id": secrets.token_hex(4)}
         event_id = self._post(url, order, 200, "Posting it with a JWT", bearer)["event_id"]
         self._await_run("process_order", f"incoming__orders__{event_id}")
+        self._open_page("integrations/")
+        self._open_page(f"events/{event_id}")
         say("\nThe form's answer, as the DAG received it (dag_run.conf):\n")
         say(
             "\n".join(
@@ -147,6 +149,7 @@ class Demo:
         form, orders, mark = self._urls["form"], self._urls["orders"], secrets.token_hex(4)
         say(f"""
 Airflow          {self.airflow.url}   (admin / admin)
+Pages            {self.airflow.url}/plugin/incoming
 Health           {self.airflow.url}/incoming/health
 form (no auth)   {form}
 orders (JWT)     {orders}
@@ -246,6 +249,15 @@ Ctrl-C stops everything.""")
                 )
                 raise Failed(f"Expected {expected}, got {status}: {body}{hint}")
         return body if isinstance(body, dict) else {}
+
+    def _open_page(self, page: str) -> None:
+        """Look at one of the administrator's pages, as a signed-in browser does."""
+        with step(f"Opening the page {page}") as shown:
+            address = f"{self.airflow.url}/pluginsv2/incoming-ui/{page}"
+            status, _, _ = fetch(address, headers={"Cookie": f"_token={self._token}"})
+            shown.note = str(status)
+            if status != 200:
+                raise Failed(f"{address} answered {status}.\n{self._processes.running()[0].tail(12)}")
 
     def _bearer(self) -> str:
         url = f"{self.airflow.url}/incoming/auth/token"

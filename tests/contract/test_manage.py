@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Engine, event, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from airflow_incoming.core.errors import (
@@ -20,13 +21,15 @@ from airflow_incoming.core.errors import (
     Unauthorized,
     Unavailable,
 )
-from airflow_incoming.core.integration import parse_declaration
+from airflow_incoming.core.integration import parse_configuration, parse_declaration
 from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.tokens import TokenPolicy, verify
 from airflow_incoming.core.units import Rate
 from airflow_incoming.db import tables
+from airflow_incoming.services.checks import Bounds
+from airflow_incoming.services.icons import Icons
 from airflow_incoming.services.keys import KeyManager, TokenIssuer
-from airflow_incoming.services.manage import Bounds, Manager
+from airflow_incoming.services.manage import Manager
 from airflow_incoming.stores.directory import Directory
 from tests.contract.samples import NOW
 
@@ -350,3 +353,145 @@ def test_no_key_without_encryption(engine: Engine) -> None:
     with pytest.raises(SecretsUnprotected):
         keys.create("shop", by="test")
     assert keys.list() == []
+
+
+def configuration(**fields: Any) -> Any:
+    return parse_configuration({"title": "Orders", **fields})
+
+
+def test_a_new_integration_is_a_draft_with_a_name_of_its_own(house: House) -> None:
+    """The name is taken from then on, and has to be one that run ids can carry."""
+    made = house.manager.create("orders", configuration(), by="anna")
+    assert (made.state, made.current.number, made.current.created_by) == ("draft", 1, "anna")
+    with pytest.raises(Conflict, match="already"):
+        house.manager.create("orders", configuration(), by="ben")
+    with pytest.raises(InvalidConfiguration) as caught:
+        house.manager.create("Not a name", configuration(), by="ben")
+    assert caught.value.path == ("name",)
+    with pytest.raises(InvalidConfiguration, match="max_body"):
+        house.manager.create("large", configuration(limits={"body": "2MiB"}), by="ben")
+
+
+def test_saving_makes_a_draft_version(house: House) -> None:
+    """What is published stays live; the same configuration again makes no version."""
+    endpoint_id = house.manager.create("orders", configuration(dags=["a"]), by="anna").endpoint_id
+    house.manager.publish("orders", by="anna", expected=1)
+    saved = house.manager.save("orders", configuration(dags=["b"]), by="ben", expected=1)
+    assert (saved.current.number, saved.current.created_by, saved.has_unpublished_changes) == (2, "ben", True)
+    assert house.snapshot().endpoint(endpoint_id).configuration.dags == ("a",)
+    again = house.manager.save("orders", configuration(dags=["b"]), by="anna", expected=2)
+    assert again.current.number == 2
+
+
+def test_nobody_overwrites_what_they_have_not_seen(house: House) -> None:
+    """Whoever began with an older version is told who was faster; saving the same twice is no conflict."""
+    house.manager.create("orders", configuration(dags=["a"]), by="anna")
+    house.manager.save("orders", configuration(dags=["b"]), by="ben", expected=1)
+    with pytest.raises(Conflict, match="ben saved version 2"):
+        house.manager.save("orders", configuration(dags=["c"]), by="anna", expected=1)
+    with pytest.raises(Conflict, match="ben saved version 2"):
+        house.manager.publish("orders", by="anna", expected=1)
+    assert house.manager.save("orders", configuration(dags=["b"]), by="ben", expected=1).current.number == 2
+    assert house.manager.publish("orders", by="anna", expected=2).state == "published"
+
+
+def test_resuming_starts_what_was_looked_at(house: House) -> None:
+    """Another version that went live meanwhile has to be looked at first."""
+    house.manager.create("orders", configuration(dags=["a"]), by="anna")
+    house.manager.publish("orders", by="anna")
+    house.manager.suspend("orders", by="anna")
+    with pytest.raises(Conflict, match="Version 1"):
+        house.manager.resume("orders", by="anna", expected=7)
+    assert house.manager.resume("orders", by="anna", expected=1).state == "published"
+
+
+def test_versions_are_kept_compared_and_rolled_back_to(house: House) -> None:
+    """Rolling back makes a new draft out of an old version; to the newest itself it does nothing."""
+    house.manager.create("orders", configuration(dags=["a"]), by="anna")
+    house.manager.save("orders", configuration(dags=["b"]), by="ben", expected=1)
+    assert [version.number for version in house.manager.versions("orders")] == [2, 1]
+    [change] = house.manager.diff("orders", 1, 2)
+    assert (change.path, change.before, change.after) == ("dags", ("a",), ("b",))
+    assert house.manager.roll_back("orders", 2, by="anna").current.number == 2
+    rolled = house.manager.roll_back("orders", 1, by="anna")
+    assert (rolled.current.number, rolled.current.configuration.dags) == (3, ("a",))
+    assert house.manager.diff("orders", 1, 3) == ()
+    for verb in (house.manager.versions, house.manager.pending):
+        with pytest.raises(NotFound):
+            verb("nobody")
+    with pytest.raises(NotFound):
+        house.manager.roll_back("orders", 9, by="anna")
+
+
+def test_an_old_version_must_still_be_possible(house: House) -> None:
+    """What the installation doesn't allow any more can't come back."""
+    house.manager.create("orders", configuration(limits={"body": "1MiB"}), by="anna")
+    house.manager.save("orders", configuration(), by="anna", expected=1)
+    stricter = Manager(house.engine, clock=house.clock, bounds=Bounds(max_body=1000))
+    with pytest.raises(InvalidConfiguration, match="max_body"):
+        stricter.roll_back("orders", 1, by="anna")
+
+
+def test_pending_events_are_counted_by_state(house: House) -> None:
+    """Those of an earlier integration of the same name are not this one's."""
+    made = house.manager.create("orders", configuration(dags=["a"]), by="anna")
+    with house.engine.begin() as connection:
+        for state, integration_id in (
+            *((state, made.id) for state in ("accepted", "accepted", "failed", "held", "dead", "dispatched")),
+            ("held", uuid4()),
+        ):
+            values = dict.fromkeys(("due_at", "error", "dedup_hash", "remote", "started"))
+            connection.execute(
+                insert(tables.event).values(
+                    id=uuid4(),
+                    integration_id=integration_id,
+                    integration="orders",
+                    version_id=made.current.id,
+                    state=state,
+                    received_at=NOW,
+                    attempts=0,
+                    body="{}",
+                    headers={},
+                    query="",
+                    **values,
+                )
+            )
+    pending = house.manager.pending("orders")
+    assert (pending.waiting, pending.failed, pending.held, pending.total) == (2, 1, 1, 4)
+
+
+def test_a_deleted_integration_leaves_no_sample(house: House) -> None:
+    """Whoever takes the name next doesn't see what was sent to somebody else."""
+    made = house.manager.create("orders", configuration(), by="anna")
+    with house.engine.begin() as connection:
+        kept = {"captured_at": NOW, "kept_by": "anna", "body": "{}", "headers": {}, "query": ""}
+        connection.execute(insert(tables.sample).values(integration_id=made.id, **kept))
+    house.manager.delete("orders", by="anna")
+    with house.engine.connect() as connection:
+        assert connection.execute(select(tables.sample)).all() == []
+
+
+def test_an_upload_is_kept_once_and_cleaned(house: House) -> None:
+    """The name that comes back finds the picture; no name finds a picture that isn't there."""
+    icons = Icons(house.engine, clock=house.clock)
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><path onclick="x" d="M0 0"/></svg>'
+    name = icons.upload(drawing, by="anna")
+    assert icons.upload(drawing, by="ben") == name
+    assert icons.uploaded() == [name]
+    found = icons.find(name)
+    assert found is not None
+    assert b"onclick" not in found.content
+    assert icons.find("upload-0") is None
+    with pytest.raises(InvalidConfiguration):
+        icons.upload(b"GIF89a", by="anna")
+
+
+def test_uploads_have_an_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are never thrown away, so there can't be any number of them."""
+    monkeypatch.setattr("airflow_incoming.services.icons.MAX_UPLOADS", 1)
+    icons = Icons(house.engine, clock=house.clock)
+    drawing = '<svg viewBox="0 0 {n} 1"><path/></svg>'
+    first = icons.upload(drawing.format(n=1).encode(), by="anna")
+    with pytest.raises(Conflict):
+        icons.upload(drawing.format(n=2).encode(), by="anna")
+    assert icons.upload(drawing.format(n=1).encode(), by="anna") == first

@@ -1,0 +1,85 @@
+"""Who may replay what, and how far a long replay is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from airflow_incoming.core.integration import Configuration
+from airflow_incoming.services.replay import Step
+from airflow_incoming.services.rerun import Refusal
+from airflow_incoming.web.access import Visitor
+
+_LONGEST_COUNT = 12
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the steps of a replay did until now; ``reason`` is why the last one was refused."""
+
+    replayed: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    pending: int = 0
+    reason: str = ""
+
+    @property
+    def seen(self) -> int:
+        """Return how many events were looked at."""
+        return self.replayed + self.duplicates + self.refused + self.pending
+
+    def after(self, step: Step) -> Progress:
+        """Return the progress with another step."""
+        reasons = [one.reason for one in step.done if one.action == "refused" and one.reason]
+        return replace(
+            self,
+            replayed=self.replayed + step.total("requeued", "copied"),
+            duplicates=self.duplicates + step.total("duplicate"),
+            refused=self.refused + step.total("refused"),
+            pending=self.pending + step.total("pending"),
+            reason=(reasons or [self.reason])[-1][:_LONGEST_REASON],
+        )
+
+    def fields(self) -> dict[str, str]:
+        """Return it as the fields of the form that asks for the next step."""
+        return {name: str(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def read(cls, values: Mapping[str, str]) -> Progress:
+        """Return what :meth:`fields` gave; it only informs, so nonsense counts as nothing."""
+
+        def count(name: str) -> int:
+            text = values.get(name, "")
+            return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_COUNT else 0
+
+        return cls(
+            replayed=count("replayed"),
+            duplicates=count("duplicates"),
+            refused=count("refused"),
+            pending=count("pending"),
+            reason=values.get("reason", "")[:_LONGEST_REASON],
+        )
+
+
+def refusal_for(visitor: Visitor) -> Refusal:
+    """Return what says why a visitor may not run a configuration: what they may not start themselves."""
+    answers: dict[tuple[tuple[str, ...], tuple[str, ...]], str | None] = {}
+
+    def refuse(configuration: Configuration) -> str | None:
+        targets = (configuration.dags, configuration.assets)
+        if targets not in answers:
+            answers[targets] = _refuse(visitor, configuration)
+        return answers[targets]
+
+    return refuse
+
+
+def _refuse(visitor: Visitor, configuration: Configuration) -> str | None:
+    allowed = visitor.triggerable(configuration.dags)
+    for dag_id in configuration.dags:
+        if dag_id not in allowed:
+            return f"you may not trigger DAG {dag_id!r}"
+    if configuration.assets and not visitor.may_emit_assets():
+        return f"you may not create events of asset {configuration.assets[0]!r}"
+    return None

@@ -1,0 +1,165 @@
+"""The whole way of an administrator, in a real browser, under both auth managers."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.tour import Tourist, bearer
+from tests.house import Builder, House
+from workbench.processes import Processes
+from workbench.redis import RedisServer
+
+ORDER: dict[str, Any] = {
+    "order": {"id": 4711, "total": 49.9, "paid": True, "note": None, "items": [{"sku": "A-7", "count": 2}]},
+    "customer": {"email": "ada@example.com"},
+}
+
+
+@pytest.fixture(scope="module", params=["simple", "fab"])
+def house(
+    builder: Builder, processes: Processes, redis_server: RedisServer, request: pytest.FixtureRequest
+) -> House:
+    house = builder.build(processes, redis=redis_server, fab=request.param == "fab")
+    house.api_server()
+    return house
+
+
+def post(url: str, payload: Any, headers: dict[str, str]) -> httpx.Response:
+    return httpx.post(url, json=payload, headers={"X-Request-Id": "r-1", **headers}, timeout=30)
+
+
+def post_until(status: int, url: str, payload: Any, headers: dict[str, str]) -> httpx.Response:
+    """Post what a sender that doesn't give up would: a change takes a second to be known everywhere."""
+    end = time.monotonic() + 15
+    while (answer := post(url, payload, headers)).status_code != status and time.monotonic() < end:
+        time.sleep(0.3)
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+def test_from_nothing_to_a_dag_run(browser: Browser, house: House) -> None:
+    """New integration, key, retrieved data, hash, workflow, 404 as a draft, 200, its event, its run."""
+    me = Tourist(browser, house, "admin")
+    me.sign_in()
+    me.page.get_by_role("link", name="Incoming").click()
+    expect(me.frame.get_by_role("heading", name="No integrations yet")).to_be_visible()
+    me.picture("integrations-empty")
+
+    key = make_integration(me)
+    url = me.frame.locator("#endpoint-url").inner_text()
+    sender = bearer(house, key)
+    assert post(url, ORDER, sender).status_code == 404
+
+    retrieve_data(me, url, sender)
+    choose_parameters(me)
+    choose_dag(me)
+    expect(me.frame.get_by_text("Not saved").first).to_be_visible()
+    me.button("Save").click()
+    expect(me.frame.get_by_text("Saved as a draft")).to_be_visible()
+    assert post(url, ORDER, sender).status_code == 404, "a draft must not answer"
+
+    me.button("Save & publish").click()
+    expect(me.frame.get_by_text("Published: the endpoint accepts requests.")).to_be_visible()
+    me.picture("editor")
+    event_id = post_until(200, url, ORDER, sender).json()["event_id"]
+    assert post(url, ORDER, sender).status_code == 204
+    assert post(url, ORDER, {}).status_code == 401
+
+    look_at_event(me, event_id)
+    look_at_run(me, event_id)
+    assert house.runs()[0][2]["order.id"] == 4711
+    assert len(house.runs()) == 1
+    assert me.complaints == []
+
+
+def make_integration(me: Tourist) -> str:
+    """Make *Shop orders* with a new API key; return the key, which is shown this once."""
+    me.button("New integration").first.click()
+    dialog = me.frame.get_by_role("dialog")
+    dialog.get_by_text("With JWT authentication").click()
+    dialog.get_by_label("Title").fill("Shop orders")
+    expect(dialog.locator("#new-name")).to_have_value("shop-orders")
+    if dialog.get_by_label("A new API key").is_visible():
+        dialog.get_by_label("A new API key").check()
+    dialog.get_by_label("Name of the new key").fill("shop")
+    me.picture("new-integration")
+    me.button("Create", dialog).click()
+    key = dialog.locator(".secret code").inner_text()
+    assert key.startswith("inc_")
+    dialog.get_by_role("link", name="Continue to the editor").click()
+    expect(me.heading(re.compile("Shop orders"))).to_be_visible()
+    return key
+
+
+def retrieve_data(me: Tourist, url: str, sender: dict[str, str]) -> None:
+    """Listen, post while it listens, see the fields appear by themselves, keep them."""
+    section = me.define("data")
+    me.button("Retrieve data", section).click()
+    expect(section.get_by_text("Listening. Send a request now.")).to_be_visible()
+    me.picture("retrieve-data")
+    assert post(url, ORDER, {}).status_code == 401, "listening is no reason to let strangers in"
+    assert post_until(200, url, ORDER, sender).json() == {"status": "captured"}
+    expect(section.get_by_text("A request came", exact=True)).to_be_visible()
+    expect(section.get_by_text("order.items.0.sku")).to_be_visible()
+    me.picture("retrieved")
+    me.apply("data")
+    assert me.house.runs() == [], "a captured request starts nothing"
+
+
+def choose_parameters(me: Tourist) -> None:
+    """Choose five parameters of body and headers; the sixth is refused with a reason."""
+    section = me.define("deduplication")
+    section.get_by_text("A request whose parameters were sent before starts nothing.").click()
+    for count, name in enumerate(
+        ["body.order.id", "header.x-request-id", "body.order.total", "body.order.paid", "body.customer.email"]
+    ):
+        section.get_by_label(name, exact=True).check()
+        expect(section.get_by_text(f"{count + 1} of 5")).to_be_visible()
+    # It is refused, so it doesn't stay checked.
+    section.get_by_label("body.order.note", exact=True).click()
+    expect(section.get_by_text("would be the sixth")).to_be_visible()
+    expect(section.locator("#sample-hash")).to_have_text(re.compile("^[0-9a-f]{64}$"))
+    me.picture("deduplication")
+    me.apply("deduplication")
+
+
+def choose_dag(me: Tourist) -> None:
+    section = me.define("workflow")
+    section.get_by_placeholder("Search by id or name").fill("on")
+    section.get_by_role("button", name="Add one").click()
+    expect(section.get_by_role("button", name="Take one away")).to_be_visible()
+    me.picture("workflow")
+    me.apply("workflow")
+
+
+def look_at_event(me: Tourist, event_id: str) -> None:
+    me.frame.get_by_role("navigation", name="Incoming").get_by_role("link", name="Events").click()
+    row = (
+        me.frame.get_by_role("row")
+        .filter(has_text="Shop orders")
+        .or_(me.frame.get_by_role("row").filter(has_text="shop-orders"))
+    )
+    expect(row.first).to_contain_text("Dispatched")
+    me.picture("events")
+    me.open(f"events/{event_id}")
+    expect(me.frame.get_by_text("order.items.0.sku").first).to_be_visible()
+    me.picture("event")
+
+
+def look_at_run(me: Tourist, event_id: str) -> None:
+    """Follow the link to Airflow's page of the run, and find the event again on its tab."""
+    run_id = f"incoming__shop-orders__{event_id}"
+    me.frame.locator("a[data-airflow]").filter(has_text=re.compile("incoming__shop-orders")).first.click()
+    me.page.wait_for_url(re.compile(f"/dags/one/runs/{run_id}"))
+    me.page.locator("a[href*='plugin/incoming-run']").click()
+    expect(me.frame.get_by_text("order.items.0.sku").first).to_be_visible()
+    me.picture("dag-run")
+    me.page.goto(f"{me.house.airflow.url}/dags/one/plugin/incoming-dag")
+    expect(me.frame.get_by_text("Shop orders").first).to_be_visible()
+    me.picture("dag")
