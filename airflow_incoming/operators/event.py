@@ -1,0 +1,94 @@
+"""The event that started a DAG run, as a task sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airflow_incoming.core.errors import IncomingError
+from airflow_incoming.core.flatten import unflatten
+
+_ABOUT = "_incoming."
+_HEADER = f"{_ABOUT}headers."
+
+
+class NotStartedByEvent(IncomingError):
+    """This DAG run was not started by an event.
+
+    There is no ``_incoming.event_id`` in its conf, nor in an asset event that triggered it.
+    """
+
+    code = "not_started_by_event"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IncomingEvent:
+    """One event. ``data`` is the flattened payload, without what is about the event itself.
+
+    ``headers`` are those that the integration passes on, by lower-cased name. ``received_at`` is aware.
+    """
+
+    event_id: str
+    integration: str
+    received_at: datetime
+    headers: Mapping[str, str]
+    data: Mapping[str, Any]
+
+    @property
+    def payload(self) -> dict[str, Any] | list[Any]:
+        """Return the payload as it was nested when it was sent.
+
+        Raises ValueError where somebody has edited conf so that two names contradict each other.
+        """
+        return unflatten(self.data)
+
+
+def incoming_event(context: Mapping[str, Any] | None = None) -> IncomingEvent:
+    """Return the event that started this task's DAG run; by default out of the running task's context.
+
+    Raises NotStartedByEvent where there is none, or where assets brought several: see
+    :func:`incoming_events`.
+    """
+    events = incoming_events(context)
+    if len(events) == 1:
+        return events[0]
+    if events:
+        raise NotStartedByEvent(
+            f"This DAG run was started by {len(events)} events of an asset; use incoming_events()."
+        )
+    raise NotStartedByEvent(
+        "This DAG run was not started by an event: neither its conf nor an asset event that triggered it has "
+        f"{_ABOUT}event_id. To run it by hand, replay an event in Airflow's Incoming pages."
+    )
+
+
+def incoming_events(context: Mapping[str, Any] | None = None) -> tuple[IncomingEvent, ...]:
+    """Return all events that started this task's DAG run: one, or as many as its assets brought, or none."""
+    context = _running_context() if context is None else context
+    run = context.get("dag_run")
+    conf = (run.conf if run is not None else None) or {}
+    if f"{_ABOUT}event_id" in conf:
+        return (_event(conf),)
+    by_asset = context.get("triggering_asset_events") or {}
+    extras = [event.extra or {} for events in by_asset.values() for event in events]
+    # An event may have updated several assets of one DAG, or come under an alias, too.
+    found = {extra[f"{_ABOUT}event_id"]: _event(extra) for extra in extras if f"{_ABOUT}event_id" in extra}
+    return tuple(found.values())
+
+
+def _event(conf: Mapping[str, Any]) -> IncomingEvent:
+    return IncomingEvent(
+        event_id=str(conf[f"{_ABOUT}event_id"]),
+        integration=str(conf.get(f"{_ABOUT}integration", "")),
+        received_at=datetime.fromisoformat(conf[f"{_ABOUT}received_at"]),
+        headers={name.removeprefix(_HEADER): conf[name] for name in conf if name.startswith(_HEADER)},
+        data={name: value for name, value in conf.items() if not name.startswith(_ABOUT)},
+    )
+
+
+def _running_context() -> Mapping[str, Any]:
+    from airflow.sdk import get_current_context
+
+    return get_current_context()

@@ -1,0 +1,130 @@
+"""One real Airflow on SQLite with all its components, and the DAGs of authors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.house import Builder, House, healthy
+from workbench.airflow import COMPONENTS
+from workbench.environment import ROOT
+from workbench.processes import Processes, fetch, wait_until
+from workbench.redis import RedisServer
+
+HERE = Path(__file__).parent
+EXAMPLES = ("nightly_orders.py", "nightly_orders.json", "process_order.py", "form_customers.py")
+ENDED = ("success", "failed")
+
+
+@dataclass
+class Author:
+    """Starts DAG runs, waits for them, and looks at what their tasks left."""
+
+    house: House
+    token: str = ""
+
+    def call(self, path: str, payload: Any = None) -> Any:
+        """GET, or POST ``payload``, at Airflow's REST API."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        status, _, body = fetch(
+            f"{self.house.airflow.url}/api/v2/{path}", payload=payload, headers=headers, timeout=60
+        )
+        assert status in (200, 201), (path, status, body)
+        return body
+
+    def start(self, dag_id: str, run_id: str | None = None, **conf: Any) -> str:
+        """Start a DAG run and return its id."""
+        payload = {"logical_date": None, "conf": conf, **({"dag_run_id": run_id} if run_id else {})}
+        return str(self.call(f"dags/{dag_id}/dagRuns", payload)["dag_run_id"])
+
+    def await_run(self, dag_id: str, run_id: str, *, seconds: float = 120) -> str:
+        """Return the state in which a run ends."""
+        end = time.monotonic() + seconds
+        while (state := self.state(dag_id, run_id)) not in ENDED:
+            assert time.monotonic() < end, f"{dag_id} {run_id} is {state} after {seconds} s"
+            time.sleep(0.3)
+        return state
+
+    def run(self, dag_id: str, **conf: Any) -> tuple[str, str]:
+        """Start a DAG run, wait for its end, and return its id and state."""
+        run_id = self.start(dag_id, **conf)
+        return run_id, self.await_run(dag_id, run_id)
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clear all tasks of a run."""
+        payload = {"dag_run_id": run_id, "dry_run": False, "only_failed": False, "reset_dag_runs": True}
+        self.call(f"dags/{dag_id}/clearTaskInstances", payload)
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        query = "select state from dag_run where dag_id = :dag and run_id = :run"
+        rows = self.house.sql(query, dag=dag_id, run=run_id)
+        return str(rows[0][0]) if rows else "missing"
+
+    def tasks(self, dag_id: str, run_id: str, task_id: str = "send") -> list[tuple[str, int]]:
+        """Return state and number of tries of a task's instances, by map index."""
+        query = (
+            "select state, try_number from task_instance "
+            "where dag_id = :dag and run_id = :run and task_id = :task order by map_index"
+        )
+        rows = self.house.sql(query, dag=dag_id, run=run_id, task=task_id)
+        return [(state, tries) for state, tries in rows]
+
+    def xcoms(self, dag_id: str, run_id: str, task_id: str = "send", key: str = "return_value") -> list[Any]:
+        """Return what a task's instances left, by map index."""
+        query = (
+            "select value from xcom "
+            "where dag_id = :dag and run_id = :run and task_id = :task and key = :key order by map_index"
+        )
+        rows = self.house.sql(query, dag=dag_id, run=run_id, task=task_id, key=key)
+        return [json.loads(value) if isinstance(value, str) else value for (value,) in rows]
+
+    def result(self, dag_id: str, run_id: str, task_id: str = "send", key: str = "return_value") -> Any:
+        (value,) = self.xcoms(dag_id, run_id, task_id, key)
+        return json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value
+
+    def confs(self, dag_id: str) -> dict[str, dict[str, Any]]:
+        """Return the confs of a DAG's runs by run id."""
+        return {run_id: conf for dag, run_id, conf in self.house.runs() if dag == dag_id}
+
+    def log(self, dag_id: str, run_id: str, task_id: str = "send", try_number: int = 1) -> str:
+        """Return what a task said."""
+        folder = f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt={try_number}.log"
+        return (self.house.airflow.home / "logs" / folder).read_text()
+
+
+@pytest.fixture(scope="package")
+def author(
+    builder: Builder, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Author]:
+    redis_server.flush()
+    dags = tmp_path_factory.mktemp("dags")
+    for file in [*(HERE / "dags").glob("*.py"), *(ROOT / "dags_examples" / name for name in EXAMPLES)]:
+        shutil.copy(file, dags)
+    options = {
+        "core.dags_folder": str(dags),
+        "incoming.redis_prefix": "authors",
+        "core.max_active_tasks_per_dag": "50",
+        "scheduler.scheduler_idle_sleep_time": "0.3",
+    }
+    with Processes() as processes:
+        house = builder.build(processes, redis=redis_server, options=options)
+        running = [processes.start(house.airflow.component(name)) for name in COMPONENTS]
+        running[0].wait_until(lambda: healthy(f"{house.airflow.url}/incoming"), seconds=120)
+        author = Author(house, house.airflow.token())
+        wait_until(lambda: parsed(house), seconds=90, what="the DAGs to be parsed")
+        yield author
+
+
+def parsed(house: House) -> bool:
+    """Tell whether each file was parsed, without a mistake."""
+    mistakes = house.sql("select filename, stacktrace from import_error")
+    assert not mistakes, mistakes
+    last = "('send_file', 'nightly_orders', 'form_customers', 'process_order')"
+    return bool(house.sql(f"select count(*) from dag where dag_id in {last} and not is_stale")[0][0] == 4)

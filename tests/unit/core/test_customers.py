@@ -1,0 +1,251 @@
+"""Customers are found among the parameters of a payload, and spelled one way."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_incoming.core.customers import (
+    Customer,
+    CustomerRules,
+    Unidentified,
+    identify_customer,
+    normalize_custom_id,
+    normalize_email,
+    normalize_phone,
+    normalize_uuid,
+)
+
+UUID_TEXT = "9b2f0c1e-7d2a-4f5e-8a61-0c7d5a1b2c3d"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("zoe@example.com", "zoe@example.com"),
+        ("  Zoe.Smith+News@Example.COM\n", "zoe.smith+news@example.com"),
+        ("zoë@bücher.example", "zoë@bücher.example"),
+        ("a@b.co.uk", "a@b.co.uk"),
+        ("o'hara@example.com", "o'hara@example.com"),
+        ("", None),
+        ("zoe", None),
+        ("zoe@", None),
+        ("@example.com", None),
+        ("zoe@localhost", None),
+        ("zoe@example.c", None),
+        ("zoe@-example.com", None),
+        ("zoe@example..com", None),
+        (".zoe@example.com", None),
+        ("zoe..s@example.com", None),
+        ("zoe@exa mple.com", None),
+        ("zoe@a@example.com", None),
+        ("Zoe <zoe@example.com>", None),
+        ("zoe@example.com,max@example.com", None),
+        (f"{'a' * 65}@example.com", None),
+        (7, None),
+        (None, None),
+        (True, None),
+    ],
+)
+def test_email(written: object, expected: str | None) -> None:
+    """An e-mail address is trimmed and in lower case, or it isn't one."""
+    assert normalize_email(written) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "country_code", "expected"),
+    [
+        ("+48 600 123 456", None, "+48600123456"),
+        ("+48 (0)600-123-456", None, "+48600123456"),
+        ("0048600123456", "1", "+48600123456"),
+        ("+1 (415) 555-2671", None, "+14155552671"),
+        ("(415) 555.2671", "1", "+14155552671"),
+        ("0171 1234567", "49", "+491711234567"),
+        ("600\u2011123\u2011456", "48", "+48600123456"),
+        (600123456, "48", "+48600123456"),
+        ("600 123 456", None, "600123456"),
+        ("48600123456", None, "48600123456"),
+        ("123", "48", None),
+        ("123456", None, None),
+        ("+1234567890123456", None, None),
+        ("+0 600 123 456", None, None),
+        ("600 123 456 ext. 7", "48", None),
+        ("call me", "48", None),
+        ("6+00123456", "48", None),
+        ("٦٠٠١٢٣٤٥٦", "48", None),
+        ("", "48", None),
+        (True, "48", None),
+        (6.0, "48", None),
+        (None, "48", None),
+    ],
+)
+def test_phone(written: object, country_code: str | None, expected: str | None) -> None:
+    """A phone number is a plus and digits; the default country code completes those without one."""
+    assert normalize_phone(written, country_code=country_code) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (UUID_TEXT, UUID_TEXT),
+        (f" {{{UUID_TEXT.upper()}}} ", UUID_TEXT),
+        (UUID_TEXT.replace("-", ""), UUID_TEXT),
+        (f"urn:uuid:{UUID_TEXT}", UUID_TEXT),
+        (UUID(UUID_TEXT), UUID_TEXT),
+        ("00000000-0000-0000-0000-000000000000", None),
+        ("9b2f0c1e7d2a-4f5e-8a61-0c7d5a1b2c3d", None),
+        ("9b2f", None),
+        ("", None),
+        (7, None),
+    ],
+)
+def test_uuid(written: object, expected: str | None) -> None:
+    """A UUID has one spelling; the nil UUID is nobody's."""
+    assert normalize_uuid(written) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (" C-7 ", "C-7"),
+        (7, "7"),
+        (0, "0"),
+        ("Zoë", "Zoë"),
+        ("", None),
+        ("  ", None),
+        ("a\nb", None),
+        ("x" * 257, None),
+        (True, None),
+        (7.5, None),
+        (None, None),
+        ({}, None),
+    ],
+)
+def test_custom_id(written: object, expected: str | None) -> None:
+    """An identifier of one's own is trimmed text that keeps its case."""
+    assert normalize_custom_id(written) == expected
+
+
+def test_identifiers_and_attributes_come_apart() -> None:
+    """Attributes keep their names and types; what is about the event is no attribute."""
+    conf = {
+        "customer.id": 7,
+        "customer.email": "Zoe@Example.com",
+        "order.total": 49.9,
+        "order.paid": True,
+        "note": None,
+        "tags": [],
+        "_incoming.event_id": "01890000-0000-7000-8000-000000000001",
+        "_incoming.headers.x-request-id": "r1",
+    }
+    customer = identify_customer(conf, identifiers={"custom_id": "customer.id", "email": "customer.email"})
+    assert customer is not None
+    assert customer.to_dict() == {
+        "identified_by": "custom_id",
+        "identifiers": {"custom_id": "7", "email": "zoe@example.com"},
+        "attributes": {"order.total": 49.9, "order.paid": True, "note": None, "tags": []},
+    }
+
+
+def test_nested_data_is_flattened() -> None:
+    """A nested payload gives the same customer as its conf."""
+    customer = identify_customer(
+        {"customer": {"email": "zoe@example.com"}, "lines": [{"sku": "a.b"}]},
+        identifiers={"email": "customer.email"},
+    )
+    assert customer is not None
+    assert customer.attributes == {"lines.0.sku": "a.b"}
+
+
+def test_preferred_kind_comes_first() -> None:
+    """The order of kinds is the order of preference, whatever the order of the record."""
+    rules = CustomerRules({"phone": "phone", "email": "email"})
+    found = rules.identify({"email": "zoe@example.com", "phone": "+48600123456"})
+    assert isinstance(found, Customer)
+    assert (found.identified_by, list(found.identifiers)) == ("phone", ["phone", "email"])
+
+
+def test_first_usable_parameter_of_a_kind() -> None:
+    """A value that can't be used is said and stays an attribute; the next parameter is tried."""
+    rules = CustomerRules({"email": ["work", "home", "other"]})
+    found = rules.identify({"work": "n/a", "home": "zoe@example.com", "other": "z@example.com"})
+    assert isinstance(found, Customer)
+    assert found.identifiers == {"email": "zoe@example.com"}
+    assert found.attributes == {"work": "n/a", "other": "z@example.com"}
+    assert found.unusable == {"work": "is no usable email"}
+
+
+def test_star_stands_for_one_segment() -> None:
+    """Answers of a form come in any order: the first e-mail address among them is taken."""
+    rules = CustomerRules({"email": "answers.*.email"})
+    found = rules.identify(
+        {"answers": [{"text": "hi"}, {"email": "a@example.com"}, {"email": "b@example.com"}]}
+    )
+    assert isinstance(found, Customer)
+    assert found.identifiers == {"email": "a@example.com"}
+    assert isinstance(rules.identify({"answers.0.more.email": "a@example.com"}), Unidentified)
+
+
+def test_nobody() -> None:
+    """Without an identifier there is no customer, and the reason shows no values."""
+    assert identify_customer({"total": 7}) is None
+    rules = CustomerRules({"email": "mail", "custom_id": "id"})
+    absent, wrong = rules.identify({"total": 7}), rules.identify({"mail": "secret", "id": ""})
+    assert isinstance(absent, Unidentified)
+    assert absent.reason == "none of these parameters is present: mail, id"
+    assert isinstance(wrong, Unidentified)
+    assert wrong.reason == "mail is no usable email; id is no usable custom_id"
+
+
+def test_batch() -> None:
+    """Of a batch the customers come in their order, and the rest by their place."""
+    batch = CustomerRules().identify_all([{"email": "a@example.com"}, {"x": 1}, {"custom_id": 3}, {}])
+    assert [customer.identifiers for customer in batch.customers] == [
+        {"email": "a@example.com"},
+        {"custom_id": "3"},
+    ]
+    assert [one.index for one in batch.unidentified] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "country_code", "said"),
+    [
+        ({"mail": "mail"}, None, "'mail' is no kind of identifier; there are email, custom_id, phone, uuid"),
+        ({"email": []}, None, "email must name a parameter"),
+        ({"email": ""}, None, "email must name a parameter"),
+        ({"email": 7}, None, "email must name a parameter"),
+        ({}, None, "must be a mapping"),
+        (["email"], None, "must be a mapping"),
+        ({"phone": "phone"}, "PL", 'must be a calling code such as "48"'),
+        ({"phone": "phone"}, "0048", 'must be a calling code such as "48"'),
+    ],
+)
+def test_mistakes(identifiers: Any, country_code: Any, said: str) -> None:
+    """A mistake in the rules is told before any record is looked at."""
+    with pytest.raises(ValueError, match=said):
+        CustomerRules(identifiers, default_country_code=country_code)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=8), st.none() | st.booleans() | st.integers() | st.text(max_size=30), max_size=6
+    )
+)
+def test_nothing_is_lost(record: dict[str, Any]) -> None:
+    """Every parameter of a flat record ends as an identifier or as an attribute."""
+    record = {name: value for name, value in record.items() if not name.startswith("_incoming.")}
+    found = CustomerRules().identify({**record, "email": "zoe@example.com"})
+    assert isinstance(found, Customer)
+    assert len(found.attributes) + len(found.identifiers) == len({**record, "email": ""})
+
+
+@given(st.text() | st.integers() | st.none())
+def test_normalizing_twice_changes_nothing(value: Any) -> None:
+    """What was normalised is its own normal form."""
+    for normalize in (normalize_email, normalize_phone, normalize_uuid, normalize_custom_id):
+        once = normalize(value)
+        assert once is None or normalize(once) == once

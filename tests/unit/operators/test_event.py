@@ -1,0 +1,81 @@
+"""A task gets the event that started its DAG run in one call."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_incoming.operators.event import IncomingEvent, NotStartedByEvent, incoming_event, incoming_events
+
+CONF = {
+    "order.id": 7,
+    "order.lines.0.sku": "A",
+    "_incoming.event_id": "01890000-0000-7000-8000-000000000001",
+    "_incoming.integration": "orders",
+    "_incoming.received_at": "2026-03-01T12:00:00+00:00",
+    "_incoming.headers.x-request-id": "r1",
+}
+EVENT = IncomingEvent(
+    event_id="01890000-0000-7000-8000-000000000001",
+    integration="orders",
+    received_at=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
+    headers={"x-request-id": "r1"},
+    data={"order.id": 7, "order.lines.0.sku": "A"},
+)
+
+
+def context(conf: dict[str, Any] | None, **assets: list[dict[str, Any] | None]) -> dict[str, Any]:
+    events = {name: [SimpleNamespace(extra=extra) for extra in extras] for name, extras in assets.items()}
+    return {"dag_run": SimpleNamespace(conf=conf), "triggering_asset_events": events}
+
+
+def test_out_of_conf() -> None:
+    """Conf comes apart into the data and what is about the event; the nested form is the payload sent."""
+    event = incoming_event(context(CONF))
+    assert event == EVENT
+    assert event.payload == {"order": {"id": 7, "lines": [{"sku": "A"}]}}
+
+
+def test_out_of_an_asset_event() -> None:
+    """A run that an asset started has its event in the asset event's extra, once."""
+    assert incoming_event(context({}, orders=[CONF], alias=[CONF], other=[None, {"a": 1}])) == EVENT
+
+
+def test_several_events() -> None:
+    """An asset may bring several events, which are asked for in the plural."""
+    second = {**CONF, "_incoming.event_id": "2"}
+    several = context(None, orders=[CONF, second])
+    assert [event.event_id for event in incoming_events(several)] == [EVENT.event_id, "2"]
+    with pytest.raises(NotStartedByEvent, match=r"2 events of an asset; use incoming_events\(\)"):
+        incoming_event(several)
+
+
+@pytest.mark.parametrize("conf", [None, {}, {"order.id": 7}])
+def test_no_event(conf: dict[str, Any] | None) -> None:
+    """A run that was started by hand has none, and is told how to get one."""
+    assert incoming_events(context(conf)) == ()
+    with pytest.raises(NotStartedByEvent, match="replay an event"):
+        incoming_event(context(conf))
+
+
+def test_worker_imports_little() -> None:
+    """Operators bring no web framework, no database of ours, no models of Airflow and no Redis with them."""
+    program = (
+        "import sys, airflow.sdk; from airflow.sdk import BaseOperator, BaseOperatorLink, Context\n"
+        "before = set(sys.modules)\n"
+        "import airflow_incoming.operators\n"
+        "print(sorted(set(sys.modules) - before))"
+    )
+    words = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    brought = set(eval(done.stdout))
+    roots = {name.partition(".")[0] for name in brought}
+    assert not roots & {"flask", "flask_appbuilder", "redis", "sqlalchemy", "starlette", "uvicorn", "yaml"}
+    ours = {name for name in brought if name.startswith("airflow_incoming.")}
+    assert not {name for name in ours if name.split(".")[1] in ("db", "services", "web", "bootstrap")}
+    assert not {name for name in brought if name.startswith(("airflow.models", "airflow.providers"))}
