@@ -49,7 +49,7 @@ class Integration:
     @property
     def has_unpublished_changes(self) -> bool:
         """Tell whether the newest version differs from the live one."""
-        return self.published is not None and self.published.id != self.current.id
+        return self.published is not None and self.published.configuration != self.current.configuration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -163,3 +163,6 @@ def look_at_run(me: Tourist, event_id: str) -> None:
     me.page.goto(f"{me.house.airflow.url}/dags/one/plugin/incoming-dag")
     expect(me.frame.get_by_text("Shop orders").first).to_be_visible()
     me.picture("dag")
+    me.frame.get_by_role("link", name="All its events").click()
+    me.page.wait_for_url(re.compile(r"/plugin/incoming/pluginsv2/incoming-ui/events/\?integration=shop-orders"))
+    expect(me.heading("Events")).to_be_visible()

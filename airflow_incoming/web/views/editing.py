@@ -28,12 +28,6 @@ class Editing(EditingData):
         """The configuration that the values make; None where something is wrong."""
         return read_form(self.values)[0]
 
-    @property
-    def differs(self) -> bool:
-        """Tell whether the newest version would change what is live."""
-        live = self.integration.published
-        return live is not None and live.configuration != self.integration.current.configuration
-
     def is_changed(self, section: str) -> bool:
         """Tell whether the values of a section differ from what is saved."""
         return any(getattr(self.values, name) != getattr(self.saved, name) for name in SECTIONS[section])

@@ -83,8 +83,7 @@
 
   // --- Airflow's own pages: our frame may not leave itself, so the document around it follows the link ---
 
-  function follow(link, elsewhere) {
-    const path = link.getAttribute("href").replace(/^\//, "");
+  function follow(path, elsewhere) {
     if (window.parent === window) {
       const base = window.location.pathname.split("/pluginsv2/")[0];
       window.location.assign(`${base}/${path}`);
@@ -111,7 +110,11 @@
     else if (on("[data-reload]")) window.location.reload();
     else if ((found = on("a[data-airflow]"))) {
       event.preventDefault();
-      follow(found, event.ctrlKey || event.metaKey || event.button === 1);
+      follow(found.getAttribute("href").slice(1), event.ctrlKey || event.metaKey || event.button === 1);
+    } else if (window.parent !== window && (found = on("body.embedded a[href^='/']"))) {
+      // From a tab of a DAG or a run, our other pages open where they have room.
+      event.preventDefault();
+      follow(`plugin/incoming${found.getAttribute("href")}`, event.ctrlKey || event.metaKey);
     }
     for (const menu of document.querySelectorAll("details.menu[open]")) {
       if (!menu.contains(event.target) || on(".menu-items")) menu.open = false;
