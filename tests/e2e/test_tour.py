@@ -73,6 +73,7 @@ def test_from_nothing_to_a_dag_run(browser: Browser, house: House) -> None:
 
     look_at_event(me, event_id)
     look_at_run(me, event_id)
+    look_around(me)
     assert house.runs()[0][2]["order.id"] == 4711
     assert len(house.runs()) == 1
     assert me.complaints == []
@@ -164,5 +165,54 @@ def look_at_run(me: Tourist, event_id: str) -> None:
     expect(me.frame.get_by_text("Shop orders").first).to_be_visible()
     me.picture("dag")
     me.frame.get_by_role("link", name="All its events").click()
-    me.page.wait_for_url(re.compile(r"/plugin/incoming/pluginsv2/incoming-ui/events/\?integration=shop-orders"))
+    me.page.wait_for_url(
+        re.compile(r"/plugin/incoming/pluginsv2/incoming-ui/events/\?integration=shop-orders")
+    )
     expect(me.heading("Events")).to_be_visible()
+
+
+def look_around(me: Tourist) -> None:
+    """The other pages know what happened, too."""
+    me.open("requests/")
+    expect(me.frame.get_by_text("duplicate", exact=False).first).to_be_visible()
+    me.picture("requests")
+    me.open("keys/")
+    expect(me.frame.get_by_role("row").filter(has_text="shop")).to_contain_text("Shop orders")
+    me.picture("keys")
+    me.open("integrations/shop-orders/versions")
+    expect(me.heading("Versions of Shop orders")).to_be_visible()
+    me.picture("versions")
+    me.open("integrations/")
+    row = me.frame.get_by_role("row").filter(has_text="shop-orders")
+    expect(row).to_contain_text("Published")
+    me.picture("integrations")
+
+
+def test_who_may_only_look_finds_nothing_to_press(browser: Browser, house: House) -> None:
+    """A viewer sees the integration and its events in the navigation, and no button that changes them."""
+    viewer = Tourist(browser, house, "viewer")
+    viewer.sign_in()
+    viewer.page.get_by_role("link", name="Incoming").click()
+    viewer.frame.get_by_role("link", name="Shop orders").click()
+    expect(viewer.heading(re.compile("Shop orders"))).to_be_visible()
+    for name in ("Define", "Save", "Save & publish", "Suspend", "Delete…", "New integration", "Replay…"):
+        expect(viewer.button(name)).to_have_count(0)
+    viewer.open("events/")
+    viewer.frame.locator("table a").first.click()
+    expect(viewer.frame.get_by_text("order.items.0.sku").first).to_be_visible()
+    expect(viewer.button("Replay…")).to_have_count(0)
+
+
+def test_who_may_trigger_one_dag_finds_no_other(browser: Browser, house: House) -> None:
+    """A user who may edit integrations, and trigger the DAG *one* alone, can't choose another."""
+    if "FabAuthManager" not in house.airflow.env["AIRFLOW__CORE__AUTH_MANAGER"]:
+        pytest.skip("the simple auth manager has no rights on single DAGs")
+    shop = Tourist(browser, house, "shop")
+    shop.sign_in()
+    shop.open("integrations/shop-orders")
+    section = shop.define("workflow")
+    search = section.get_by_placeholder("Search by id or name")
+    search.fill("tw")
+    expect(section.get_by_text("No DAG that you may trigger has “tw” in its id or name.")).to_be_visible()
+    search.fill("on")
+    expect(section.get_by_text("chosen", exact=True)).to_be_visible()
