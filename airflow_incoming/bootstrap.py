@@ -26,7 +26,7 @@ from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.replay import EventDesk
-from airflow_incoming.services.tally import Watch
+from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
 from airflow_incoming.web.guard import GuardLimits

@@ -83,10 +83,14 @@ def refusal(
         outcome="rejected",
         status=status,
         code=code,
-        reason=storable_text(reason[:MAX_REASON]),
+        reason=storable_text(_sentence(reason)[:MAX_REASON]),
         remote=None if remote is None else storable_text(remote[:MAX_REMOTE]),
         size=size,
     )
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,21 +9,19 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from operator import attrgetter
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 import uuid6
 from sqlalchemy import Connection, Engine
 
-from airflow_incoming.core.errors import DatabaseUnavailable, RateLimited, Unauthorized
+from airflow_incoming.core.errors import DatabaseUnavailable, EndpointNotFound, RateLimited, Unauthorized
 from airflow_incoming.core.messages import Endpoint, Event, Outcome
 from airflow_incoming.core.records import HourCount, RequestRecord
-from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.db.engine import transaction
 from airflow_incoming.services.keys import IssuedToken
 from airflow_incoming.services.notes import (
     ACCEPTED,
@@ -46,9 +44,10 @@ PURGE_AFTER = 500
 #: Counts (one for each integration and hour) that wait for a database that is down.
 MAX_WAITING = 5000
 
+#: What an administrator is told of a 404 where there is such an endpoint.
+NOT_LIVE = "It isn't published, so its endpoint answers 404."
+
 _ENDPOINT_ID = re.compile("[a-z2-7]{26}")
-_DAY = 24
-_HOUR = timedelta(hours=1)
 
 
 class Tally:
@@ -204,55 +203,6 @@ class WatchedIssuer:
             raise
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DayCounts:
-    """The requests of one integration in the last 24 hours: in all, and hour by hour, oldest first."""
-
-    accepted: int
-    duplicates: int
-    rejected: int
-    accepted_per_hour: tuple[int, ...]
-    duplicates_per_hour: tuple[int, ...]
-    rejected_per_hour: tuple[int, ...]
-
-
-Requests = list[RequestRecord]
-
-
-class Watch:
-    """What administrators see of the counts and of requests that became no event."""
-
-    def __init__(self, engine: Engine, *, clock: Callable[[], datetime]) -> None:
-        self._engine = engine
-        self._clock = clock
-
-    def requests(
-        self,
-        *,
-        integration: str | None = None,
-        outcome: str | None = None,
-        before: UUID | None = None,
-        limit: int = 50,
-    ) -> Requests:
-        """Return remembered requests, newest first; ``before`` is the id that the last page ended with."""
-        with reading(self._engine) as connection:
-            return requests.search(
-                connection, integration=integration, outcome=outcome, before=before, limit=limit
-            )
-
-    def last_day(self) -> dict[UUID, DayCounts]:
-        """Return the counts of each integration that had requests, up to the present hour."""
-        first = self._clock().replace(minute=0, second=0, microsecond=0) - (_DAY - 1) * _HOUR
-        with reading(self._engine) as connection:
-            found = requests.counts(connection, first)
-        return {integration_id: _day(counts, first) for integration_id, counts in found.items()}
-
-    def last_event_at(self, names: Iterable[str]) -> dict[str, datetime]:
-        """Return when the newest event of each integration came, without those that have none."""
-        with reading(self._engine) as connection:
-            return requests.last_event_at(connection, names)
-
-
 def _by_integration(counts: dict[tuple[UUID, datetime], list[int]]) -> dict[UUID, list[HourCount]]:
     found: dict[UUID, list[HourCount]] = {}
     for (integration_id, hour), (accepted, duplicates, rejected) in counts.items():
@@ -261,14 +211,16 @@ def _by_integration(counts: dict[tuple[UUID, datetime], list[int]]) -> dict[UUID
     return found
 
 
-def _records(connection: Connection, notes: list[Note]) -> Requests:
+def _records(connection: Connection, notes: list[Note]) -> list[RequestRecord]:
     """Return the notes as records; of an endpoint that isn't live the database knows whose it is."""
     unknown = {note.endpoint_id for note in notes if note.integration_id is None and note.endpoint_id}
     names = requests.names_of(connection, unknown) if unknown else {}
     records = []
     for note in notes:
-        known = (note.integration_id, note.integration)
-        integration_id, integration = names.get(note.endpoint_id or "", known)
+        integration_id, integration = note.integration_id, note.integration
+        if note.endpoint_id in names:
+            integration_id, integration = names[note.endpoint_id]
+            note = note._replace(reason=NOT_LIVE) if note.code == EndpointNotFound.code else note
         record = RequestRecord(
             id=uuid6.uuid7(),
             integration_id=integration_id,
@@ -283,17 +235,3 @@ _COPIED = (
     *("received_at", "outcome", "status", "code", "reason"),
     *("event_id", "dedup_hash", "remote", "size"),
 )
-
-
-def _day(counts: Iterable[HourCount], first: datetime) -> DayCounts:
-    by_hour = {count.hour: count for count in counts}
-    hours = [by_hour.get(hour) or HourCount(hour=hour) for hour in (first + n * _HOUR for n in range(_DAY))]
-    per_hour = {name: tuple(map(attrgetter(name), hours)) for name in ("accepted", "duplicates", "rejected")}
-    return DayCounts(
-        accepted=sum(per_hour["accepted"]),
-        duplicates=sum(per_hour["duplicates"]),
-        rejected=sum(per_hour["rejected"]),
-        accepted_per_hour=per_hour["accepted"],
-        duplicates_per_hour=per_hour["duplicates"],
-        rejected_per_hour=per_hour["rejected"],
-    )

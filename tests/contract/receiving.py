@@ -21,7 +21,8 @@ from airflow_incoming.services.keys import KeyManager, TokenIssuer
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.receive import Receiver
-from airflow_incoming.services.tally import Tally, Watch, WatchedIssuer
+from airflow_incoming.services.tally import Tally, WatchedIssuer
+from airflow_incoming.services.watch import Watch
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.web.responses import status_of

@@ -95,7 +95,7 @@ def test_it_listens_to_whom_the_form_says(house: House) -> None:
     house.flush()
     (refused,) = house.listening.look("orders").refused  # type: ignore[union-attr]
     assert (refused.status, refused.code) == (401, "unauthorized")
-    assert refused.reason == "there is no Authorization header"
+    assert refused.reason == "There is no Authorization header."
     assert house.process.post(endpoint, authorization=bearer) == "captured"
 
 

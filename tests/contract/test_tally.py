@@ -154,7 +154,7 @@ def test_what_the_guard_refuses_is_known_by_its_path(house: House) -> None:
     )
     house.flush()
     (found,) = house.watch.requests(integration="orders")
-    assert (found.status, found.code, found.reason, found.size) == (408, "body_timeout", "too slow", 5)
+    assert (found.status, found.code, found.reason, found.size) == (408, "body_timeout", "Too slow.", 5)
     assert totals(house) == (1, 0, 1)
 
 
@@ -173,8 +173,8 @@ def test_wrong_api_keys_are_remembered(house: House) -> None:
     found = house.watch.requests()
     assert [(each.integration, each.remote) for each in found] == [(None, "192.0.2.9")] * 11
     assert {(each.status, each.reason) for each in found} == {
-        (401, "A wrong API key at auth/token: wrong secret for API key shop"),
-        (401, "A wrong API key at auth/token: unknown, revoked or expired API key"),
+        (401, "A wrong API key at auth/token: wrong secret for API key shop."),
+        (401, "A wrong API key at auth/token: unknown, revoked or expired API key."),
         (429, "Too many failed attempts to obtain a token from this address."),
     }
 

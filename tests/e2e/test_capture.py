@@ -15,7 +15,7 @@ from airflow_incoming.core.integration import Auth
 from airflow_incoming.core.records import ListenerRecord, RequestRecord
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.services.listen import Listening
-from airflow_incoming.services.tally import Watch
+from airflow_incoming.services.watch import Watch
 from tests.house import JSON, Builder, House
 from workbench.processes import Processes, wait_until
 from workbench.redis import RedisServer

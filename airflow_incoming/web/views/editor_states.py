@@ -81,7 +81,8 @@ class StateViews(EditorBase):
         found = editing.integration
         versions = self.services.manager().versions(name)
         new = self._chosen(name, "new") or found.current
-        old = self._chosen(name, "old") or found.published or _before(versions, new) or new
+        live = found.published if found.has_unpublished_changes else None
+        old = self._chosen(name, "old") or live or _before(versions, new) or new
         return self.show(
             "editor/versions.html",
             active="integrations",

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.records import Integration
-from airflow_incoming.services.tally import DayCounts
+from airflow_incoming.services.watch import DayCounts
 from airflow_incoming.web.access import Visitor
 from airflow_incoming.web.views.editor_rights import may_see_url
 from airflow_incoming.web.views.sparkline import Drawing, draw

@@ -11,7 +11,7 @@ from airflow_incoming.services.keys import KeyManager
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.replay import EventDesk
-from airflow_incoming.services.tally import Watch
+from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings
 
 if TYPE_CHECKING:
