@@ -142,7 +142,8 @@ def test_whose_draft_it_was_is_known_though_nobody_is_told(house: House) -> None
     )
     house.flush()
     assert sorted(found.integration or "-" for found in house.watch.requests()) == ["-", "-", "orders"]
-    assert [found.status for found in house.watch.requests(integration="orders")] == [404]
+    (found,) = house.watch.requests(integration="orders")
+    assert (found.status, found.reason) == (404, "It isn't published, so its endpoint answers 404.")
 
 
 def test_what_the_guard_refuses_is_known_by_its_path(house: House) -> None:
