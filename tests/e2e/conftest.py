@@ -25,10 +25,16 @@ FLAGS = [
 ]
 
 
+def find_chromium() -> str | None:
+    """Return the path of the machine's browser."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium, headless. Missing: the test is skipped, in CI it fails."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = find_chromium()
     if path is None:
         missing("chromium")
     from playwright.sync_api import sync_playwright

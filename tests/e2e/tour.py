@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import httpx
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
 
 from tests.house import House
 
-#: Where pictures of the pages go, when wanted: INCOMING_SCREENSHOTS=docs/screenshots scripts/test e2e
-PICTURES = os.environ.get("INCOMING_SCREENSHOTS")
 WIDTH, HEIGHT = 1280, 860
 #: Milliseconds that something may take to appear on a busy machine.
 PATIENCE = 30_000
@@ -20,10 +16,10 @@ expect.set_options(timeout=PATIENCE)
 
 
 class Tourist:
-    """One signed-in user. ``complaints`` are errors that the browser met on the way."""
+    """One user of the Airflow at ``url``. ``complaints`` are errors that the browser met on the way."""
 
-    def __init__(self, browser: Browser, house: House, user: str) -> None:
-        self.house = house
+    def __init__(self, browser: Browser, url: str, user: str) -> None:
+        self.url = url
         self.user = user
         context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, timezone_id="UTC")
         context.set_default_timeout(PATIENCE)
@@ -39,16 +35,16 @@ class Tourist:
         return self.page.frame_locator("iframe[title=Incoming]")
 
     def sign_in(self) -> None:
-        self.page.goto(self.house.airflow.url)
+        self.page.goto(self.url)
         self.page.locator("input[name=username]").fill(self.user)
         self.page.locator("input[name=password]").fill(self.user)
         self.page.keyboard.press("Enter")
-        self.page.wait_for_url(re.compile(re.escape(self.house.airflow.url) + r"/(\?.*)?$"))
+        self.page.wait_for_url(re.compile(re.escape(self.url) + r"/(\?.*)?$"))
         self.complaints.clear()  # the page to sign in isn't ours
 
     def open(self, path: str) -> None:
         """Open one of our pages by the address that Airflow shows for it."""
-        self.page.goto(f"{self.house.airflow.url}/plugin/incoming/pluginsv2/incoming-ui/{path}")
+        self.page.goto(f"{self.url}/plugin/incoming/pluginsv2/incoming-ui/{path}")
 
     def heading(self, text: str | re.Pattern[str]) -> Locator:
         return self.frame.get_by_role("heading", level=1, name=text)
@@ -69,21 +65,6 @@ class Tourist:
         """Close a section with what was defined."""
         self.button("Apply", self.section(section)).click()
         expect(self.button("Define", self.section(section))).to_be_visible()
-
-    def picture(self, name: str) -> None:
-        """Keep what is to be seen, light and dark, where pictures are wanted."""
-        if PICTURES is None:
-            return
-        Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        for theme in ("dark", "light"):
-            self.page.evaluate(
-                "theme => { localStorage.setItem('theme', theme); const of = document.documentElement;"
-                "of.classList.remove('light', 'dark'); of.classList.add(theme);"
-                "of.style.colorScheme = theme; }",
-                theme,
-            )
-            self.page.wait_for_timeout(400)
-            self.page.screenshot(path=f"{PICTURES}/{name}-{theme}.png")
 
     def _hear(self, kind: str, text: str) -> None:
         # Airflow's own interface asks before it is signed in, and its frame warns of itself.
