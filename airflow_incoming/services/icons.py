@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
 
@@ -11,10 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from airflow_incoming.core.errors import Conflict
 from airflow_incoming.core.icons import Icon, clean_icon
-from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.db.engine import reading
+from airflow_incoming.services.audit import changing
 from airflow_incoming.stores import icons
-
-log = logging.getLogger(__name__)
 
 #: Uploads are never thrown away, because old versions name them; so there is an end to them.
 MAX_UPLOADS = 200
@@ -35,15 +33,16 @@ class Icons:
         """
         icon = clean_icon(data)
         try:
-            with transaction(self._engine) as connection:
+            with changing(self._engine, by=by, now=self._clock()) as change:
+                connection = change.connection
                 if icons.find(connection, icon.name) is not None:
                     return icon.name
                 if icons.count(connection) >= MAX_UPLOADS:
                     raise Conflict(f"There are {MAX_UPLOADS} uploaded icons already; choose one of them.")
                 icons.add(connection, icon, now=self._clock(), by=by)
+                change.did("upload_icon", icon=icon.name, content_type=icon.content_type)
         except IntegrityError:
             return icon.name  # somebody uploaded the same picture at the same moment
-        log.info("%s uploaded icon %s (%s)", by, icon.name, icon.content_type)
         return icon.name
 
     def find(self, name: str) -> Icon | None:

@@ -33,6 +33,7 @@ from airflow_incoming.core.tokens import (
 )
 from airflow_incoming.core.units import Rate
 from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.services.audit import changing
 from airflow_incoming.stores import integrations, keys
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.keys import Cipher, KeySecret, UsableKey
@@ -98,7 +99,8 @@ class KeyManager:
         material = generate_api_key()
         taken = Conflict(f"There is an API key {name!r} already; rotate it, or choose another name.")
         try:
-            with transaction(self._engine) as connection:
+            with changing(self._engine, by=by, now=self._clock()) as change:
+                connection = change.connection
                 old = keys.find(connection, name)
                 if old is not None and old.revoked_at is None:
                     raise taken
@@ -107,9 +109,9 @@ class KeyManager:
                 expires_at = None if expires_in is None else now + expires_in
                 keys.create(connection, name, material, self._cipher, expires_at=expires_at, now=now, by=by)
                 integrations.bump(connection)
+                change.did("create_api_key", name=name, key_id=material.key_id)
         except IntegrityError as error:
             raise taken from error
-        log.info("%s made API key %s (%s)", by, name, material.key_id)
         return NewApiKey(name=name, key_id=material.key_id, api_key=material.api_key)
 
     def rotate(self, name: str, *, by: str, overlap: timedelta = DEFAULT_OVERLAP) -> NewApiKey:
@@ -118,27 +120,27 @@ class KeyManager:
         Raises NotFound, Conflict where the key is revoked, SecretsUnprotected.
         """
         now = self._clock()
-        with transaction(self._engine) as connection:
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            connection = change.connection
             key = _existing(connection, name)
             if key.revoked_at is not None:
                 raise Conflict(f"API key {name!r} is revoked; make a new one under this name.")
             material = generate_api_key(key_id=key.id)
             keys.rotate(connection, material, self._cipher, overlap_until=now + overlap, now=now)
             integrations.bump(connection)
-        log.info("%s rotated API key %s (%s)", by, name, key.id)
+            change.did("rotate_api_key", name=name, key_id=key.id, overlap=overlap)
         return NewApiKey(name=name, key_id=key.id, api_key=material.api_key)
 
     def revoke(self, name: str, *, by: str) -> ApiKey:
         """Close a key for good, within a second everywhere. Raises NotFound."""
         now = self._clock()
-        with transaction(self._engine) as connection:
-            key = _existing(connection, name)
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            key = _existing(change.connection, name)
             if key.revoked_at is None:
-                keys.revoke(connection, key.id, now)
-                integrations.bump(connection)
-            key = _existing(connection, name)
-        log.info("%s revoked API key %s (%s)", by, name, key.id)
-        return key
+                keys.revoke(change.connection, key.id, now)
+                integrations.bump(change.connection)
+                change.did("revoke_api_key", name=name, key_id=key.id)
+            return _existing(change.connection, name)
 
 
 class TokenIssuer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,10 +12,9 @@ from sqlalchemy import Connection, Engine
 from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound
 from airflow_incoming.core.integration import Auth
 from airflow_incoming.core.records import Integration, ListenerRecord, Sample
-from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.db.engine import reading
+from airflow_incoming.services.audit import changing
 from airflow_incoming.stores import events, integrations, keys, listening, requests
-
-log = logging.getLogger(__name__)
 
 #: How many refused requests are shown to whoever waits for one.
 MAX_REFUSED = 5
@@ -37,7 +35,8 @@ class Listening:
         where no usable API key is named.
         """
         now = self._clock()
-        with transaction(self._engine) as connection:
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            connection = change.connection
             found = _existing(connection, name)
             whom = _auth_of(found, auth)
             _check(connection, whom, now)
@@ -50,7 +49,7 @@ class Listening:
             )
             listening.put(connection, record, whom)
             integrations.bump(connection)
-        log.info("%s listens for a request to %s", by, name)
+            change.did("retrieve_data", integration=name, seconds=seconds)
         return record
 
     def look(self, name: str) -> ListenerRecord | None:
@@ -64,15 +63,17 @@ class Listening:
             )
         return replace(record, refused=tuple(refused))
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, *, by: str) -> None:
         """Stop listening, and forget what came. Raises NotFound where there is no such integration."""
-        with transaction(self._engine) as connection:
-            listening.remove(connection, _existing(connection, name).id)
-            integrations.bump(connection)
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            listening.remove(change.connection, _existing(change.connection, name).id)
+            integrations.bump(change.connection)
+            change.did("stop_retrieving_data", integration=name)
 
     def keep_sample(self, name: str, *, by: str) -> Sample:
         """Make what came the sample, and end the listening. Raises NotFound, Conflict where nothing came."""
-        with transaction(self._engine) as connection:
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            connection = change.connection
             found = _existing(connection, name)
             record = listening.find(connection, name)
             if record is None or record.captured is None:
@@ -88,12 +89,13 @@ class Listening:
             )
             listening.keep_sample(connection, sample)
             listening.remove(connection, found.id)
-        log.info("%s kept a sample of %s", by, name)
+            change.did("keep_sample", integration=name)
         return sample
 
     def set_sample(self, name: str, event_id: UUID, *, by: str) -> Sample:
         """Make an earlier event the sample. Raises NotFound, also for another integration's event."""
-        with transaction(self._engine) as connection:
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            connection = change.connection
             found = _existing(connection, name)
             event = events.read(connection, event_id)
             if event is None or event.integration_id != found.id:
@@ -107,7 +109,7 @@ class Listening:
                 query=event.query,
             )
             listening.keep_sample(connection, sample)
-        log.info("%s made event %s the sample of %s", by, event_id, name)
+            change.did("keep_sample", integration=name, event_id=event_id)
         return sample
 
     def sample(self, name: str) -> Sample | None:
@@ -115,10 +117,11 @@ class Listening:
         with reading(self._engine) as connection:
             return listening.find_sample(connection, name)
 
-    def drop_sample(self, name: str) -> None:
+    def drop_sample(self, name: str, *, by: str) -> None:
         """Forget the sample. Raises NotFound where there is no such integration."""
-        with transaction(self._engine) as connection:
-            listening.drop_sample(connection, _existing(connection, name).id)
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            listening.drop_sample(change.connection, _existing(change.connection, name).id)
+            change.did("drop_sample", integration=name)
 
 
 def _existing(connection: Connection, name: str) -> Integration:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +16,11 @@ from airflow_incoming.core.differences import Difference, differences
 from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound
 from airflow_incoming.core.integration import Configuration, Declaration, State, parse_name
 from airflow_incoming.core.records import Integration, Version
-from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.db.engine import reading
+from airflow_incoming.services.audit import Changing, changing
 from airflow_incoming.services.checks import Bounds, check_configuration
 from airflow_incoming.stores import integrations, listening, queue, requests
 from airflow_incoming.stores.integrations import Pending
-
-log = logging.getLogger(__name__)
 
 #: How many versions are listed.
 MAX_VERSIONS = 200
@@ -94,18 +92,15 @@ class Manager:
         nothing is kept. Raises InvalidConfiguration whose path begins with ("integrations", index).
         """
         try:
-            with self._changing() as connection:
+            with self._changing(by) as change:
                 changes = [
-                    self._apply(connection, declaration, ("integrations", i), by)
+                    self._apply(change, declaration, ("integrations", i), by)
                     for i, declaration in enumerate(declarations)
                 ]
                 if dry_run:
                     raise _DryRun(changes)
         except _DryRun as dry:
             return dry.changes
-        for change in changes:
-            if change.action != "unchanged":
-                log.info("%s applied integration %s: %s", by, change.integration.name, change.action)
         return changes
 
     def create(self, name: str, configuration: Configuration, *, by: str) -> Integration:
@@ -115,11 +110,10 @@ class Manager:
         except ValueError as error:
             raise InvalidConfiguration(("name",), str(error)) from error
         taken = f"There is an integration {name!r} already; choose another name."
-        with self._changing(taken=taken) as connection:
-            check_configuration(connection, configuration, "draft", self._bounds)
-            made = integrations.create(connection, name, configuration, now=self._clock(), by=by)
-        log.info("%s made integration %s", by, name)
-        return made
+        with self._changing(by, taken=taken) as change:
+            check_configuration(change.connection, configuration, "draft", self._bounds)
+            change.did("create_integration", integration=name)
+            return integrations.create(change.connection, name, configuration, now=self._clock(), by=by)
 
     def save(self, name: str, configuration: Configuration, *, by: str, expected: int) -> Integration:
         """Make a configuration the newest version, a draft; what is published stays as it is.
@@ -127,12 +121,12 @@ class Manager:
         Nothing happens where the newest version has the same configuration. Raises NotFound,
         InvalidConfiguration, and Conflict where the newest version isn't number ``expected``.
         """
-        with self._changing() as connection:
-            found = _existing(connection, name)
+        with self._changing(by) as change:
+            found = _existing(change.connection, name)
             if found.current.configuration != configuration:
                 _expect(found, expected)
-                self._add_version(connection, found, configuration, by)
-            return _existing(connection, name)
+                self._add_version(change, found, configuration, by)
+            return _existing(change.connection, name)
 
     def roll_back(self, name: str, number: int, *, by: str) -> Integration:
         """Make an old version's configuration the newest version, a draft.
@@ -140,11 +134,11 @@ class Manager:
         Nothing happens where the newest version has the same configuration. Raises NotFound,
         InvalidConfiguration where it isn't possible any more.
         """
-        with self._changing() as connection:
-            found = _existing(connection, name)
-            old = _existing_version(connection, found, number).configuration
+        with self._changing(by) as change:
+            found = _existing(change.connection, name)
+            old = _existing_version(change.connection, found, number).configuration
             if found.current.configuration != old:
-                self._add_version(connection, found, old, by)
+                self._add_version(change, found, old, by, rolled_back_to=number)
         return self.show(name)
 
     def publish(self, name: str, *, by: str, expected: int | None = None) -> Integration:
@@ -161,12 +155,12 @@ class Manager:
 
     def suspend(self, name: str, *, by: str) -> Integration:
         """Accept and hold events, start nothing. Raises NotFound, Conflict where it isn't published."""
-        with self._changing() as connection:
-            found = _existing(connection, name)
+        with self._changing(by) as change:
+            found = _existing(change.connection, name)
             if found.published is None:
                 raise Conflict(f"{name!r} is a draft; only a published integration can be suspended.")
-            self._put(connection, found, "suspended", found.published.id)
-        log.info("%s suspended integration %s", by, name)
+            self._put(change.connection, found, "suspended", found.published.id)
+            change.did("suspend_integration", integration=name)
         return self.show(name)
 
     def resume(self, name: str, *, by: str, expected: int | None = None) -> Integration:
@@ -174,16 +168,16 @@ class Manager:
 
         Raises NotFound, Conflict where it isn't suspended or the live version isn't ``expected``.
         """
-        with self._changing() as connection:
-            found = _existing(connection, name)
+        with self._changing(by) as change:
+            found = _existing(change.connection, name)
             if found.published is not None and expected not in (None, found.published.number):
                 raise Conflict(
                     f"Version {found.published.number} of {name!r} is live by now; look at it first."
                 )
             if found.state != "suspended" or found.published is None:
                 raise Conflict(f"{name!r} isn't suspended.")
-            self._put(connection, found, "published", found.published.id)
-        log.info("%s resumed integration %s", by, name)
+            self._put(change.connection, found, "published", found.published.id)
+            change.did("resume_integration", integration=name)
         return self.show(name)
 
     def delete(self, name: str, *, by: str, discard_pending: bool = False) -> int:
@@ -191,7 +185,8 @@ class Manager:
 
         Events that were accepted and didn't run yet still run, unless they are discarded.
         """
-        with self._changing() as connection:
+        with self._changing(by) as change:
+            connection = change.connection
             found = _existing(connection, name)
             discarded = 0
             if discard_pending:
@@ -202,31 +197,30 @@ class Manager:
             listening.forget_integration(connection, found.id)
             requests.forget_integration(connection, found.id)
             queue.release_held(connection, self._clock(), found.id)
-        log.info("%s deleted integration %s", by, name)
+            change.did("delete_integration", integration=name, discarded_events=discarded)
         return discarded
 
     def _add_version(
-        self, connection: Connection, found: Integration, configuration: Configuration, by: str
+        self, change: Changing, found: Integration, configuration: Configuration, by: str, **about: int
     ) -> None:
-        check_configuration(connection, configuration, "draft", self._bounds)
-        integrations.save_version(connection, found, configuration, now=self._clock(), by=by)
-        log.info("%s saved a version of integration %s", by, found.name)
+        check_configuration(change.connection, configuration, "draft", self._bounds)
+        integrations.save_version(change.connection, found, configuration, now=self._clock(), by=by)
+        change.did("save_integration", integration=found.name, version=found.current.number + 1, **about)
 
     def _set_state(self, name: str, state: State, by: str, expected: int | None = None) -> Integration:
-        with self._changing() as connection:
-            found = _existing(connection, name)
+        with self._changing(by) as change:
+            found = _existing(change.connection, name)
             if expected is not None:
                 _expect(found, expected)
             if state != "draft":
-                check_configuration(connection, found.current.configuration, state, self._bounds)
-            self._put(connection, found, state, found.current.id)
-        log.info("%s made integration %s %s", by, name, state)
+                check_configuration(change.connection, found.current.configuration, state, self._bounds)
+            self._put(change.connection, found, state, found.current.id)
+            act = "unpublish_integration" if state == "draft" else "publish_integration"
+            change.did(act, integration=name, version=found.current.number)
         return self.show(name)
 
-    def _apply(
-        self, connection: Connection, declared: Declaration, path: tuple[str | int, ...], by: str
-    ) -> Change:
-        now = self._clock()
+    def _apply(self, change: Changing, declared: Declaration, path: tuple[str | int, ...], by: str) -> Change:
+        connection, now = change.connection, self._clock()
         check_configuration(connection, declared.configuration, declared.state, self._bounds, path)
         found = integrations.find(connection, declared.name, lock=True)
         if found is None:
@@ -241,6 +235,8 @@ class Manager:
             action = "updated"
         found = _existing(connection, declared.name)
         self._put(connection, found, declared.state, found.current.id)
+        about = {"version": found.current.number, "state": declared.state, "action": action}
+        change.did("apply_integration", integration=found.name, **about)
         return Change(action=action, integration=_existing(connection, declared.name))
 
     def _put(self, connection: Connection, integration: Integration, state: State, version_id: UUID) -> None:
@@ -253,12 +249,12 @@ class Manager:
             queue.release_held(connection, now, integration.id)
 
     @contextmanager
-    def _changing(self, *, taken: str | None = None) -> Iterator[Connection]:
+    def _changing(self, by: str, *, taken: str | None = None) -> Iterator[Changing]:
         """Run the block in a transaction that every receiver notices; ``taken`` explains a conflict."""
         try:
-            with transaction(self._engine) as connection:
-                yield connection
-                integrations.bump(connection)
+            with changing(self._engine, by=by, now=self._clock()) as change:
+                yield change
+                integrations.bump(change.connection)
         except IntegrityError as error:
             problem = taken or "Somebody else changed the same integration just now; try again."
             raise Conflict(problem) from error

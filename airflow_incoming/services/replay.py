@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +15,7 @@ from airflow_incoming.core.messages import Started
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services import finding
+from airflow_incoming.services.audit import changing
 from airflow_incoming.services.claims import HashStory, story_of
 from airflow_incoming.services.finding import EventPage
 from airflow_incoming.services.rerun import Refusal, Replay, Terms, event_of, rerun
@@ -25,8 +25,6 @@ from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.events import Criteria, Plight
 
 __all__ = ["EventDesk", "Replay", "Replays", "Step", "Whole", "event_of"]
-
-log = logging.getLogger(__name__)
 
 #: How much one step of a long replay does: events, and characters of their bodies.
 STEP_EVENTS = 200
@@ -168,7 +166,8 @@ class EventDesk:
             if event_id not in found:
                 raise NotFound("event", str(event_id))
         terms = Terms(deduplicate=deduplicate, refusal=refusal)
-        return self._rerun([found[event_id] for event_id in dict.fromkeys(event_ids)], terms, by)
+        records = [found[event_id] for event_id in dict.fromkeys(event_ids)]
+        return rerun(self._engine, self._memory, records, terms, by=by, now=self._clock())
 
     def replay_step(
         self,
@@ -193,7 +192,8 @@ class EventDesk:
             taken = _fitting(ids, events.sizes(connection, ids))
             records = events.read_all(connection, taken)
         terms = Terms(deduplicate=deduplicate, refusal=refusal, above=upto)
-        done = self._rerun(records[::-1], terms, by) if records else []
+        records.reverse()
+        done = rerun(self._engine, self._memory, records, terms, by=by, now=self._clock())
         return Step(done=tuple(done), cursor=taken[-1] if len(taken) < len(ids) else page.newer)
 
     def newest_now(self) -> UUID:
@@ -205,16 +205,12 @@ class EventDesk:
 
         Raises RedisUnavailable, then it may not be forgotten yet: try again.
         """
-        known = inbox.Inbox(self._engine).forget(hash_)
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            known = inbox.forget(change.connection, hash_)
+            change.did("forget_hash", hash=hash_, known=known)
         if self._memory is not None:
             self._memory.forget(hash_)
-        log.info("%s made us forget deduplication hash %s", by, hash_)
         return known
-
-    def _rerun(self, records: Sequence[EventRecord], terms: Terms, by: str) -> Replays:
-        done = rerun(self._engine, self._memory, records, terms, now=self._clock())
-        log.info("%s replayed %d events", by, sum(one.action in ("requeued", "copied") for one in done))
-        return done
 
 
 def _fitting(ids: Sequence[UUID], sizes: dict[UUID, int]) -> Sequence[UUID]:

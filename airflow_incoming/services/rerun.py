@@ -24,7 +24,8 @@ from airflow_incoming.core.messages import Claim, Event
 from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.core.redaction import REDACTED
-from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.db.engine import reading
+from airflow_incoming.services.audit import changing
 from airflow_incoming.services.claims import claimed_hashes, peek
 from airflow_incoming.stores import events, inbox, integrations
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, Remembered
@@ -71,9 +72,10 @@ def rerun(
     records: Sequence[EventRecord],
     terms: Terms,
     *,
+    by: str,
     now: datetime,
 ) -> list[Replay]:
-    """Send whole events once more; return what became of each. Raises DatabaseUnavailable."""
+    """Send whole events once more for ``by``; return what became of each. Raises DatabaseUnavailable."""
     done: dict[UUID, Replay] = {}
     candidates: list[_Candidate] = []
     with reading(engine) as connection:
@@ -86,9 +88,11 @@ def rerun(
             candidates.append(outcome)
     hashes = [each.event.claim.hash for each in candidates if each.event.claim]
     known, _ = peek(memory, hashes) if hashes else ({}, True)
-    with transaction(engine) as connection:
-        candidates = _deduplicated(connection, candidates, known, done, now)
-        _start(connection, candidates, terms, done, now)
+    with changing(engine, by=by, now=now) as change:
+        candidates = _deduplicated(change.connection, candidates, known, done, now)
+        _start(change.connection, candidates, terms, done, now)
+        if replayed := [str(one.event_id) for one in done.values() if one.action in ("requeued", "copied")]:
+            change.did("replay_events", events=replayed, deduplicate=terms.deduplicate)
     _remember(memory, candidates, now)
     return [done[record.id] for record in records]
 

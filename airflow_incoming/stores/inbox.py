@@ -65,10 +65,10 @@ class Inbox:
         with transaction(self._engine) as connection:
             connection.execute(statement, rows)
 
-    def forget(self, hash_: str) -> bool:
-        """Remove a claim, so that the next request of this hash is the first. Tell if it was there."""
-        with transaction(self._engine) as connection:
-            return connection.execute(delete(_dedup).where(_dedup.c.hash == hash_)).rowcount > 0
+
+def forget(connection: Connection, hash_: str) -> bool:
+    """Remove a claim, so that the next request of this hash is the first. Tell if it was there."""
+    return connection.execute(delete(_dedup).where(_dedup.c.hash == hash_)).rowcount > 0
 
 
 def claim(connection: Connection, events: Sequence[Event], *, now: datetime) -> dict[UUID, UUID]:

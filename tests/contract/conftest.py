@@ -29,9 +29,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    """An engine of ours for a database that has our tables."""
+    """An engine of ours for a database that has our tables, and Airflow's audit log."""
+    from airflow.models.log import Log
+
     engine = make_engine(database_url, pool_size=20)
     metadata.create_all(engine)
+    Log.metadata.tables["log"].create(engine)
     yield engine
     engine.dispose()
 

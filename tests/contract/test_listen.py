@@ -64,7 +64,7 @@ def test_what_came_is_kept_as_the_sample(house: House) -> None:
     assert (kept.body, kept.kept_by) == ('{"a": 1}', "ada")
     assert house.listening.sample("orders") == kept
     assert house.listening.look("orders") is None
-    house.listening.drop_sample("orders")
+    house.listening.drop_sample("orders", by="tess")
     assert house.listening.sample("orders") is None
     with pytest.raises(NotFound):
         house.listening.keep_sample("other", by="ada")
@@ -178,7 +178,7 @@ def test_stopping_is_noticed_even_before_it_is_known(house: House) -> None:
     endpoint = house.apply()
     house.listen()
     assert house.process.directory.fresh().listeners
-    house.listening.stop("orders")
+    house.listening.stop("orders", by="tess")
     assert house.process.post(endpoint) == "not_found"
     assert house.listening.look("orders") is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -73,6 +74,7 @@ def test_from_nothing_to_a_dag_run(browser: Browser, house: House) -> None:
     look_at_event(me, event_id)
     look_at_run(me, event_id)
     look_around(me)
+    look_at_audit_log(house)
     assert house.runs()[0][2]["order.id"] == 4711
     assert len(house.runs()) == 1
     assert me.complaints == []
@@ -171,6 +173,14 @@ def look_around(me: Tourist) -> None:
     me.open("integrations/")
     row = me.frame.get_by_role("row").filter(has_text="shop-orders")
     expect(row).to_contain_text("Published")
+
+
+def look_at_audit_log(house: House) -> None:
+    """Airflow's own audit log says who published."""
+    _, found = house.airflow.api("eventLogs?event=incoming_publish_integration", house.airflow.token())
+    (entry,) = found["event_logs"]
+    assert entry["owner"] == "admin"
+    assert json.loads(entry["extra"])["integration"] == "shop-orders"
 
 
 def test_who_may_only_look_finds_nothing_to_press(browser: Browser, house: House) -> None:

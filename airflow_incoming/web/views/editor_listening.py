@@ -54,7 +54,7 @@ class ListeningViews(EditorBase):
     def stop(self, name: str) -> ResponseReturnValue:
         """Stop listening, and forget what came."""
         self._editable(name)
-        self.services.listening().stop(name)
+        self.services.listening().stop(name, by=visitor().name)
         return self._data(name)
 
     @expose("/<name>/sample", methods=("POST",))
@@ -81,7 +81,7 @@ class ListeningViews(EditorBase):
     def drop_sample(self, name: str) -> ResponseReturnValue:
         """Forget the sample."""
         self._editable(name)
-        self.services.listening().drop_sample(name)
+        self.services.listening().drop_sample(name, by=visitor().name)
         return self._data(name)
 
     def _editable(self, name: str) -> Editing:
