@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from uuid import UUID
 
 from sqlalchemy import Engine
 
+from airflow_incoming.core.errors import Conflict
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db.engine import reading
 from airflow_incoming.stores import events
@@ -18,6 +19,8 @@ from airflow_incoming.stores.scan import Budget, scan
 #: Events that a stream reads at a time, without and with their bodies.
 STREAM_PAGE = 500
 STREAM_GROUP = 25
+#: How long a stream may search by what no index knows before it gives its first event.
+STREAM_BUDGET = Budget(rows=10_000_000, seconds=10.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,17 +56,19 @@ def find(engine: Engine, criteria: Criteria, budget: Budget | None = None) -> Ev
 
 
 def stream(engine: Engine, criteria: Criteria, *, limit: int) -> Iterator[EventRecord]:
-    """Give up to ``limit`` events with everything, newest first; each few in a transaction of their own."""
+    """Give up to ``limit`` events with everything, newest first; each few in a transaction of their own.
+
+    Raises Conflict where a search takes too long, at any time before the first event.
+    """
+    if criteria.needs_scan:
+        yield from _in_groups(engine, _searched(engine, replace(criteria, limit=limit)))
+        return
     left = limit
     at: UUID | None = criteria.before
     while left > 0:
         page = find(engine, replace(criteria, before=at, after=None, limit=min(STREAM_PAGE, left)))
-        ids = [event.id for event in page.events]
-        for start in range(0, len(ids), STREAM_GROUP):
-            with reading(engine) as connection:
-                whole = events.read_all(connection, ids[start : start + STREAM_GROUP])
-            yield from whole
-        left -= len(ids)
+        yield from _in_groups(engine, [event.id for event in page.events])
+        left -= len(page.events)
         if page.older is None:
             return
         at = page.older
@@ -72,6 +77,24 @@ def stream(engine: Engine, criteria: Criteria, *, limit: int) -> Iterator[EventR
 def moment_of(event_id: UUID) -> datetime:
     """Return the time that an event id was made."""
     return datetime.fromtimestamp(events.time_of(event_id) / 1000, timezone.utc)
+
+
+def _searched(engine: Engine, criteria: Criteria) -> list[UUID]:
+    """Return the ids of what a search finds. Raises Conflict where that would take too long."""
+    page = find(engine, criteria, STREAM_BUDGET)
+    if page.searched_to is not None:
+        raise Conflict(
+            f"In {STREAM_BUDGET.seconds:.0f} s the search got back to {page.searched_to:%Y-%m-%d %H:%M} UTC. "
+            "Choose an integration, a state or a shorter time range."
+        )
+    return [event.id for event in page.events]
+
+
+def _in_groups(engine: Engine, ids: Sequence[UUID]) -> Iterator[EventRecord]:
+    for start in range(0, len(ids), STREAM_GROUP):
+        with reading(engine) as connection:
+            whole = events.read_all(connection, ids[start : start + STREAM_GROUP])
+        yield from whole
 
 
 def _scanned_page(engine: Engine, criteria: Criteria, budget: Budget) -> EventPage:

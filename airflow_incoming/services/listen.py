@@ -14,6 +14,7 @@ from airflow_incoming.core.integration import Auth
 from airflow_incoming.core.records import Integration, ListenerRecord, Sample
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.audit import changing
+from airflow_incoming.services.expected import existing
 from airflow_incoming.stores import events, integrations, keys, listening, requests
 
 #: How many refused requests are shown to whoever waits for one.
@@ -28,17 +29,18 @@ class Listening:
         self._clock = clock
 
     def start(self, name: str, *, auth: Auth | None = None, by: str, seconds: float = 90) -> ListenerRecord:
-        """Listen for one request; an earlier listening of the integration ends, and what came for it goes.
+        """Listen for one request; an earlier listening by the same ends, and what came for any goes.
 
         ``auth`` says to whom a draft listens, by default to whom its newest version says. A live
-        endpoint listens to those whom it lets in anyway. Raises NotFound, and InvalidConfiguration
-        where no usable API key is named.
+        endpoint listens to those whom it lets in anyway. Raises NotFound, InvalidConfiguration where no
+        usable API key is named, and Conflict while somebody else listens.
         """
         now = self._clock()
         with changing(self._engine, by=by, now=self._clock()) as change:
             connection = change.connection
-            found = _existing(connection, name)
+            found = existing(connection, name)
             whom = _auth_of(found, auth)
+            _expect_nobody(listening.find(connection, name), by, now)
             _check(connection, whom, now)
             record = ListenerRecord(
                 id=uuid4(),
@@ -66,18 +68,21 @@ class Listening:
     def stop(self, name: str, *, by: str) -> None:
         """Stop listening, and forget what came. Raises NotFound where there is no such integration."""
         with changing(self._engine, by=by, now=self._clock()) as change:
-            listening.remove(change.connection, _existing(change.connection, name).id)
+            listening.remove(change.connection, existing(change.connection, name).id)
             integrations.bump(change.connection)
             change.did("stop_retrieving_data", integration=name)
 
-    def keep_sample(self, name: str, *, by: str) -> Sample:
-        """Make what came the sample, and end the listening. Raises NotFound, Conflict where nothing came."""
+    def keep_sample(self, name: str, listener_id: UUID, *, by: str) -> Sample:
+        """Make what came for a listening the sample, and end it.
+
+        Raises NotFound, and Conflict where nothing came for this one.
+        """
         with changing(self._engine, by=by, now=self._clock()) as change:
             connection = change.connection
-            found = _existing(connection, name)
+            found = existing(connection, name)
             record = listening.find(connection, name)
-            if record is None or record.captured is None:
-                raise Conflict(f"No request to {name!r} is there to be kept; retrieve data once more.")
+            if record is None or record.captured is None or record.id != listener_id:
+                raise Conflict(f"This request to {name!r} isn't there any more; retrieve data once more.")
             came = record.captured
             sample = Sample(
                 integration_id=found.id,
@@ -96,7 +101,7 @@ class Listening:
         """Make an earlier event the sample. Raises NotFound, also for another integration's event."""
         with changing(self._engine, by=by, now=self._clock()) as change:
             connection = change.connection
-            found = _existing(connection, name)
+            found = existing(connection, name)
             event = events.read(connection, event_id)
             if event is None or event.integration_id != found.id:
                 raise NotFound("event", str(event_id), f"Choose one of {name}.")
@@ -120,15 +125,17 @@ class Listening:
     def drop_sample(self, name: str, *, by: str) -> None:
         """Forget the sample. Raises NotFound where there is no such integration."""
         with changing(self._engine, by=by, now=self._clock()) as change:
-            listening.drop_sample(change.connection, _existing(change.connection, name).id)
+            listening.drop_sample(change.connection, existing(change.connection, name).id)
             change.did("drop_sample", integration=name)
 
 
-def _existing(connection: Connection, name: str) -> Integration:
-    found = integrations.find(connection, name, lock=True)
-    if found is None:
-        raise NotFound("integration", name)
-    return found
+def _expect_nobody(record: ListenerRecord | None, by: str, now: datetime) -> None:
+    """Raise Conflict where somebody else waits for a request to the same endpoint."""
+    if record is None or record.captured is not None or record.started_by == by:
+        return
+    left = round((record.listens_until - now).total_seconds())
+    if left > 0:
+        raise Conflict(f"{record.started_by} retrieves data here right now; try again in {left} s.")
 
 
 def _auth_of(found: Integration, wished: Auth | None) -> Auth:

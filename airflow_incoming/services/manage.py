@@ -13,14 +13,22 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from airflow_incoming.core.differences import Difference, differences
-from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound
+from airflow_incoming.core.errors import Conflict, InvalidConfiguration
 from airflow_incoming.core.integration import Configuration, Declaration, State, parse_name
-from airflow_incoming.core.records import Integration, Version
+from airflow_incoming.core.records import Integration, Stakes, Version
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.audit import Changing, changing
 from airflow_incoming.services.checks import Bounds, check_configuration
-from airflow_incoming.stores import integrations, listening, queue, requests
-from airflow_incoming.stores.integrations import Pending
+from airflow_incoming.services.expected import (
+    existing,
+    existing_version,
+    expect_newest,
+    expect_stakes,
+    no_integration,
+    versions_at_stake,
+)
+from airflow_incoming.stores import integrations, listening, pending, queue, requests
+from airflow_incoming.stores.pending import Pending
 
 #: How many versions are listed.
 MAX_VERSIONS = 200
@@ -41,7 +49,11 @@ Versions = list[Version]
 
 
 class Manager:
-    """Creates, edits and publishes integrations. ``by`` names who does it, for the versions."""
+    """Creates, edits and publishes integrations. ``by`` names who does it.
+
+    ``stakes`` are those that somebody checked they may change: where there are more by now, nothing
+    happens, and a Conflict says so.
+    """
 
     def __init__(self, engine: Engine, *, clock: Callable[[], datetime], bounds: Bounds) -> None:
         self._engine = engine
@@ -55,7 +67,7 @@ class Manager:
             found = integrations.list_all(connection, wanted)
         for name in wanted or ():
             if name not in {integration.name for integration in found}:
-                raise _no_integration(name)
+                raise no_integration(name)
         return found
 
     def show(self, name: str) -> Integration:
@@ -72,7 +84,7 @@ class Manager:
         """Return one version of an integration. Raises NotFound, InvalidConfiguration."""
         found = self.show(name)
         with reading(self._engine) as connection:
-            return _existing_version(connection, found, number)
+            return existing_version(connection, found, number)
 
     def diff(self, name: str, old: int, new: int) -> tuple[Difference, ...]:
         """Return what changed between two versions. Raises NotFound, InvalidConfiguration."""
@@ -83,7 +95,15 @@ class Manager:
         """Count the events of an integration that are still to be dispatched. Raises NotFound."""
         found = self.show(name)
         with reading(self._engine) as connection:
-            return integrations.count_pending(connection, found)
+            return pending.count(connection, found)
+
+    def stakes(self, name: str) -> Stakes:
+        """Return what publishing, suspending, resuming or deleting may start or stop. Raises NotFound."""
+        found = self.show(name)
+        with reading(self._engine) as connection:
+            versions = versions_at_stake(connection, found)
+            configurations = integrations.read_configurations(connection, versions)
+        return Stakes(versions=versions, configurations=tuple(configurations.values()))
 
     def apply(self, declarations: Sequence[Declaration], *, by: str, dry_run: bool = False) -> Changes:
         """Make integrations as declared: all of them or, on an error, none.
@@ -122,11 +142,11 @@ class Manager:
         InvalidConfiguration, and Conflict where the newest version isn't number ``expected``.
         """
         with self._changing(by) as change:
-            found = _existing(change.connection, name)
+            found = existing(change.connection, name)
             if found.current.configuration != configuration:
-                _expect(found, expected)
+                expect_newest(found, expected)
                 self._add_version(change, found, configuration, by)
-            return _existing(change.connection, name)
+            return existing(change.connection, name)
 
     def roll_back(self, name: str, number: int, *, by: str) -> Integration:
         """Make an old version's configuration the newest version, a draft.
@@ -135,59 +155,73 @@ class Manager:
         InvalidConfiguration where it isn't possible any more.
         """
         with self._changing(by) as change:
-            found = _existing(change.connection, name)
-            old = _existing_version(change.connection, found, number).configuration
+            found = existing(change.connection, name)
+            old = existing_version(change.connection, found, number).configuration
             if found.current.configuration != old:
                 self._add_version(change, found, old, by, rolled_back_to=number)
         return self.show(name)
 
-    def publish(self, name: str, *, by: str, expected: int | None = None) -> Integration:
-        """Make the newest version live.
+    def publish(
+        self, name: str, *, by: str, expected: int | None = None, stakes: Stakes | None = None
+    ) -> Integration:
+        """Make the newest version live. What is suspended stays suspended.
 
         Raises NotFound, InvalidConfiguration, and Conflict where the newest version isn't number
         ``expected``.
         """
-        return self._set_state(name, "published", by, expected)
+        with self._changing(by) as change:
+            found = existing(change.connection, name)
+            if expected is not None:
+                expect_newest(found, expected)
+            expect_stakes(change.connection, found, stakes)
+            state: State = "suspended" if found.state == "suspended" else "published"
+            check_configuration(change.connection, found.current.configuration, state, self._bounds)
+            self._put(change.connection, found, state, found.current.id)
+            change.did("publish_integration", integration=name, version=found.current.number)
+        return self.show(name)
 
-    def unpublish(self, name: str, *, by: str) -> Integration:
+    def unpublish(self, name: str, *, by: str, stakes: Stakes | None = None) -> Integration:
         """Take the integration offline: its endpoint answers 404. Raises NotFound."""
-        return self._set_state(name, "draft", by)
+        with self._changing(by) as change:
+            found = existing(change.connection, name)
+            expect_stakes(change.connection, found, stakes)
+            self._put(change.connection, found, "draft", found.current.id)
+            change.did("unpublish_integration", integration=name)
+        return self.show(name)
 
-    def suspend(self, name: str, *, by: str) -> Integration:
+    def suspend(self, name: str, *, by: str, stakes: Stakes | None = None) -> Integration:
         """Accept and hold events, start nothing. Raises NotFound, Conflict where it isn't published."""
         with self._changing(by) as change:
-            found = _existing(change.connection, name)
+            found = existing(change.connection, name)
+            expect_stakes(change.connection, found, stakes)
             if found.published is None:
                 raise Conflict(f"{name!r} is a draft; only a published integration can be suspended.")
             self._put(change.connection, found, "suspended", found.published.id)
             change.did("suspend_integration", integration=name)
         return self.show(name)
 
-    def resume(self, name: str, *, by: str, expected: int | None = None) -> Integration:
-        """Start what was held, and go on.
-
-        Raises NotFound, Conflict where it isn't suspended or the live version isn't ``expected``.
-        """
+    def resume(self, name: str, *, by: str, stakes: Stakes | None = None) -> Integration:
+        """Start what was held, and go on. Raises NotFound, Conflict where it isn't suspended."""
         with self._changing(by) as change:
-            found = _existing(change.connection, name)
-            if found.published is not None and expected not in (None, found.published.number):
-                raise Conflict(
-                    f"Version {found.published.number} of {name!r} is live by now; look at it first."
-                )
+            found = existing(change.connection, name)
+            expect_stakes(change.connection, found, stakes)
             if found.state != "suspended" or found.published is None:
                 raise Conflict(f"{name!r} isn't suspended.")
             self._put(change.connection, found, "published", found.published.id)
             change.did("resume_integration", integration=name)
         return self.show(name)
 
-    def delete(self, name: str, *, by: str, discard_pending: bool = False) -> int:
+    def delete(
+        self, name: str, *, by: str, discard_pending: bool = False, stakes: Stakes | None = None
+    ) -> int:
         """Delete an integration; return how many pending events were discarded. Raises NotFound.
 
         Events that were accepted and didn't run yet still run, unless they are discarded.
         """
         with self._changing(by) as change:
             connection = change.connection
-            found = _existing(connection, name)
+            found = existing(connection, name)
+            expect_stakes(connection, found, stakes)
             discarded = 0
             if discard_pending:
                 discarded = queue.discard_pending(
@@ -207,18 +241,6 @@ class Manager:
         integrations.save_version(change.connection, found, configuration, now=self._clock(), by=by)
         change.did("save_integration", integration=found.name, version=found.current.number + 1, **about)
 
-    def _set_state(self, name: str, state: State, by: str, expected: int | None = None) -> Integration:
-        with self._changing(by) as change:
-            found = _existing(change.connection, name)
-            if expected is not None:
-                _expect(found, expected)
-            if state != "draft":
-                check_configuration(change.connection, found.current.configuration, state, self._bounds)
-            self._put(change.connection, found, state, found.current.id)
-            act = "unpublish_integration" if state == "draft" else "publish_integration"
-            change.did(act, integration=name, version=found.current.number)
-        return self.show(name)
-
     def _apply(self, change: Changing, declared: Declaration, path: tuple[str | int, ...], by: str) -> Change:
         connection, now = change.connection, self._clock()
         check_configuration(connection, declared.configuration, declared.state, self._bounds, path)
@@ -233,11 +255,11 @@ class Manager:
             return Change(action="unchanged", integration=found)
         else:
             action = "updated"
-        found = _existing(connection, declared.name)
+        found = existing(connection, declared.name)
         self._put(connection, found, declared.state, found.current.id)
         about = {"version": found.current.number, "state": declared.state, "action": action}
         change.did("apply_integration", integration=found.name, **about)
-        return Change(action=action, integration=_existing(connection, declared.name))
+        return Change(action=action, integration=existing(connection, declared.name))
 
     def _put(self, connection: Connection, integration: Integration, state: State, version_id: UUID) -> None:
         now = self._clock()
@@ -265,27 +287,3 @@ class _DryRun(Exception):
 
     def __init__(self, changes: list[Change]) -> None:
         self.changes = changes
-
-
-def _existing(connection: Connection, name: str) -> Integration:
-    found = integrations.find(connection, name, lock=True)
-    if found is None:
-        raise _no_integration(name)
-    return found
-
-
-def _expect(found: Integration, number: int) -> None:
-    newest = found.current
-    if newest.number != number:
-        raise Conflict(f"{newest.created_by} saved version {newest.number} of {found.name!r} meanwhile.")
-
-
-def _existing_version(connection: Connection, integration: Integration, number: int) -> Version:
-    version = integrations.find_version(connection, integration.id, number)
-    if version is None:
-        raise NotFound("version", str(number), f"Look at the versions of {integration.name}.")
-    return version
-
-
-def _no_integration(name: str) -> NotFound:
-    return NotFound("integration", name, "List them with: airflow incoming list")

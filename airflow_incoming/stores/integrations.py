@@ -11,7 +11,6 @@ import logging
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,20 +27,6 @@ from airflow_incoming.core.records import Integration, Version
 from airflow_incoming.db import tables
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pending:
-    """How many events of one integration still wait, are tried again, or are held."""
-
-    waiting: int
-    failed: int
-    held: int
-
-    @property
-    def total(self) -> int:
-        """Return how many there are in all."""
-        return self.waiting + self.failed + self.held
 
 
 def bump(connection: Connection) -> None:
@@ -159,24 +144,6 @@ def set_published(
 def remove(connection: Connection, integration_id: UUID) -> None:
     """Remove an integration. Its versions stay: accepted events still run under them."""
     connection.execute(delete(tables.integration).where(tables.integration.c.id == integration_id))
-
-
-def count_pending(connection: Connection, integration: Integration) -> Pending:
-    """Count the events of an integration that are still to be dispatched."""
-    event = tables.event
-    query = (
-        select(event.c.state, func.count())
-        .where(
-            event.c.integration == integration.name,  # for the index
-            event.c.integration_id == integration.id,
-            event.c.state.in_(("accepted", "failed", "held")),
-        )
-        .group_by(event.c.state)
-    )
-    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
-    return Pending(
-        waiting=counts.get("accepted", 0), failed=counts.get("failed", 0), held=counts.get("held", 0)
-    )
 
 
 def read_configurations(connection: Connection, version_ids: Iterable[UUID]) -> dict[UUID, Configuration]:

@@ -12,12 +12,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, insert, select, update
 
-from airflow_incoming.core.errors import NotFound
+from airflow_incoming.core.errors import Conflict, NotFound
 from airflow_incoming.core.fingerprint import fingerprint
 from airflow_incoming.core.integration import Configuration, parse_declaration
 from airflow_incoming.core.matching import parse_match
 from airflow_incoming.core.messages import Claim, Started
 from airflow_incoming.db import tables
+from airflow_incoming.services import finding
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.stores.dedup import InMemoryDedup, Known, Memory
@@ -234,6 +235,19 @@ def test_a_stream_gives_whole_events_up_to_a_limit(desk: Desk) -> None:
     streamed = list(desk.desk.stream(Criteria(), limit=28))
     assert [event.id for event in streamed] == sent[:1:-1]
     assert streamed[0].body == '{"n": 29}'
+
+
+def test_a_stream_that_would_search_too_long_says_so_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is given then, so that nobody takes a part for all; what is found in time is given whole."""
+    sent = [desk.send({"n": n % 2}) for n in range(6)]
+    criteria = Criteria(parameter=parse_match("body.n", "1"))
+    assert [event.id for event in desk.desk.stream(criteria, limit=10)] == sent[::-1][::2]
+    assert [event.body for event in desk.desk.stream(criteria, limit=2)] == ['{"n": 1}'] * 2
+    monkeypatch.setattr(finding, "STREAM_BUDGET", Budget(rows=3))
+    with pytest.raises(Conflict, match="shorter time range"):
+        list(desk.desk.stream(criteria, limit=10))
 
 
 # Why a duplicate

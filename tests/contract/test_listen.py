@@ -56,18 +56,34 @@ def test_a_draft_captures_one_request_and_starts_nothing(house: House) -> None:
 def test_what_came_is_kept_as_the_sample(house: House) -> None:
     """Keeping it ends the listening; nothing to keep is a conflict."""
     endpoint = house.apply()
-    house.listen()
+    listener = house.listen().id
     with pytest.raises(Conflict):
-        house.listening.keep_sample("orders", by="ada")
+        house.listening.keep_sample("orders", listener, by="ada")
     assert house.process.post(endpoint, b'{"a": 1}') == "captured"
-    kept = house.listening.keep_sample("orders", by="ada")
+    kept = house.listening.keep_sample("orders", listener, by="ada")
     assert (kept.body, kept.kept_by) == ('{"a": 1}', "ada")
     assert house.listening.sample("orders") == kept
     assert house.listening.look("orders") is None
     house.listening.drop_sample("orders", by="tess")
     assert house.listening.sample("orders") is None
     with pytest.raises(NotFound):
-        house.listening.keep_sample("other", by="ada")
+        house.listening.keep_sample("other", listener, by="ada")
+
+
+def test_nobody_keeps_what_they_have_not_seen(house: House) -> None:
+    """While one listens another can't; after that, what came for the one isn't what the other keeps."""
+    endpoint = house.apply()
+    first = house.listening.start("orders", by="ada")
+    with pytest.raises(Conflict, match="ada retrieves data here right now; try again in 90 s"):
+        house.listening.start("orders", by="bob")
+    assert house.listening.start("orders", by="ada").id != first.id
+    house.clock.advance(91)
+    second = house.listening.start("orders", by="bob")
+    house.settle()
+    assert house.process.post(endpoint, b'{"b": 2}') == "captured"
+    with pytest.raises(Conflict):
+        house.listening.keep_sample("orders", first.id, by="ada")
+    assert house.listening.keep_sample("orders", second.id, by="bob").body == '{"b": 2}'
 
 
 def test_an_earlier_event_is_made_the_sample(house: House) -> None:
@@ -273,9 +289,9 @@ def test_a_live_endpoint_does_not_care_whether_the_copy_can_be_kept(house: House
 def test_deleting_leaves_nothing(house: House) -> None:
     """Neither what listens nor what is kept."""
     endpoint = house.apply()
-    house.listen()
+    listener = house.listen().id
     assert house.process.post(endpoint) == "captured"
-    house.listening.keep_sample("orders", by="ada")
+    house.listening.keep_sample("orders", listener, by="ada")
     house.listen()
     integration_id = house.manager.show("orders").id
     with transaction(house.engine) as connection:

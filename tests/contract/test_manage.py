@@ -31,7 +31,8 @@ from airflow_incoming.services.icons import Icons
 from airflow_incoming.services.keys import KeyManager, TokenIssuer
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.stores.directory import Directory
-from tests.contract.samples import NOW
+from airflow_incoming.stores.inbox import Inbox
+from tests.contract.samples import NOW, make_event
 
 
 class Clock:
@@ -395,14 +396,35 @@ def test_nobody_overwrites_what_they_have_not_seen(house: House) -> None:
     assert house.manager.publish("orders", by="anna", expected=2).state == "published"
 
 
-def test_resuming_starts_what_was_looked_at(house: House) -> None:
-    """Another version that went live meanwhile has to be looked at first."""
+def test_nothing_happens_to_what_was_not_looked_at(house: House) -> None:
+    """A version that was saved, went live or got an event meanwhile has to be looked at first."""
     house.manager.create("orders", configuration(dags=["a"]), by="anna")
     house.manager.publish("orders", by="anna")
     house.manager.suspend("orders", by="anna")
-    with pytest.raises(Conflict, match="Version 1"):
-        house.manager.resume("orders", by="anna", expected=7)
-    assert house.manager.resume("orders", by="anna", expected=1).state == "published"
+    stakes = house.manager.stakes("orders")
+    assert [each.dags for each in stakes.configurations] == [("a",)]
+    house.manager.save("orders", configuration(dags=["b"]), by="ben", expected=1)
+    manager = house.manager
+    for verb in (manager.resume, manager.publish, manager.unpublish, manager.suspend, manager.delete):
+        with pytest.raises(Conflict, match="changed 'orders' just now"):
+            verb("orders", by="anna", stakes=stakes)
+    assert house.manager.show("orders").state == "suspended"
+    stakes = house.manager.stakes("orders")
+    assert {each.dags for each in stakes.configurations} == {("a",), ("b",)}
+    assert house.manager.publish("orders", by="anna", stakes=stakes).state == "suspended"
+    assert house.manager.resume("orders", by="anna", stakes=stakes).state == "published"
+
+
+def test_what_pending_events_run_under_is_at_stake(house: House, engine: Engine) -> None:
+    """Events that wait start the DAGs of the version that accepted them, which may be an old one."""
+    made = house.manager.create("orders", configuration(dags=["a"]), by="anna")
+    event_ = make_event(integration_id=made.id, version_id=made.current.id)
+    Inbox(engine).append([event_], now=NOW)
+    house.manager.save("orders", configuration(dags=["b"]), by="anna", expected=1)
+    assert {each.dags for each in house.manager.stakes("orders").configurations} == {("a",), ("b",)}
+    with engine.begin() as connection:
+        connection.execute(update(tables.event).values(state="dispatched"))
+    assert {each.dags for each in house.manager.stakes("orders").configurations} == {("b",)}
 
 
 def test_versions_are_kept_compared_and_rolled_back_to(house: House) -> None:

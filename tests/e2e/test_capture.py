@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from airflow_incoming.core.integration import Auth
-from airflow_incoming.core.records import ListenerRecord, RequestRecord
+from airflow_incoming.core.records import ListenerRecord, RequestRecord, Sample
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.watch import Watch
@@ -81,6 +81,12 @@ def start(listening: Listening, name: str, auth: Auth | None = None) -> Listener
     return record
 
 
+def keep(listening: Listening, name: str) -> Sample:
+    record = listening.look(name)
+    assert record is not None
+    return listening.keep_sample(name, record.id, by="test")
+
+
 def events(house: House) -> int:
     return int(house.sql("select count(*) from incoming_event")[0][0])
 
@@ -97,7 +103,7 @@ def test_a_draft_that_listens_captures_one_request(house: House, listening: List
     assert [house.post("drafted", {"a": 1}, receiver=n).status_code for n in (NATIVE, FLASK, SERVE)] == [
         404
     ] * 3
-    sample = listening.keep_sample("drafted", by="test")
+    sample = keep(listening, "drafted")
     assert json.loads(sample.body) == {"order": {"id": receiver}}
     assert events(house) == before
 
@@ -112,7 +118,7 @@ def test_a_key_that_was_only_chosen_opens_a_draft(house: House, listening: Liste
     bearer = {"Authorization": f"Bearer {token}"}
     answer = house.post("secured", {"a": 1}, receiver=receiver, headers=bearer)
     assert answer.json() == {"status": "captured"}
-    captured = listening.keep_sample("secured", by="test")
+    captured = keep(listening, "secured")
     assert captured.headers["authorization"] == "[redacted]"
     assert token not in str(captured)
 
@@ -133,7 +139,7 @@ def test_a_live_endpoint_answers_as_ever_and_a_duplicate_is_seen(
         return record is not None and record.captured is not None
 
     wait_until(came, seconds=10, what="the copy")
-    assert json.loads(listening.keep_sample("orders", by="test").body) == order
+    assert json.loads(keep(listening, "orders").body) == order
     event_id = first.json()["event_id"]
     found = remembered(watch, lambda each: str(each.event_id) == event_id)
     assert (found.integration, found.outcome, found.status) == ("orders", "duplicate", 204)

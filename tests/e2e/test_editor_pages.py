@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.house import Builder, House
-from workbench.processes import Processes
+from workbench.processes import Processes, wait_until
 from workbench.redis import RedisServer
 
 Form = dict[str, list[str]]
@@ -288,12 +289,48 @@ def test_what_starts_more_than_they_may_is_read_only(house: House, users: Users,
         "sample",
         "sample/event",
         "publish",
+        "suspend",
         "resume",
+        "unpublish",
+        "delete",
         "versions/1/roll-back",
     ):
-        answer = shop.post(f"/integrations/{both}/{path}", form)
+        answer = shop.post(f"/integrations/{both}/{path}", {**form, "confirm": [both]})
         assert (answer.status_code, "two" in answer.text) == (403, True), path
     assert show(house, both)["state"] == "suspended"
+
+
+def test_what_waits_counts_as_a_target(house: House, users: Users, name: str) -> None:
+    """Held events of an older version start its DAGs, so whoever may not trigger those releases nothing."""
+    house.apply({"name": name, "state": "suspended", "dags": ["two"]})
+    held = house.post(name, {"order": {"id": 1}}).json()["event_id"]
+    house.apply({"name": name, "state": "suspended", "dags": ["one"]})
+    wait_until(
+        lambda: house.sql("select 1 from incoming_event where integration = :n and state = 'held'", n=name),
+        seconds=10,
+        what="the event to be held",
+    )
+    shop = users.shop
+    for path in ("publish", "save-and-publish", "suspend", "resume", "unpublish", "delete"):
+        form = {**shop.form(name), "confirm": [name]}
+        answer = shop.post(f"/integrations/{name}/{path}", form)
+        assert (answer.status_code, "You may not trigger DAG “two”" in answer.text) == (403, True), path
+    assert show(house, name)["state"] == "suspended"
+    assert users.admin.post(f"/integrations/{name}/publish", users.admin.form(name)).status_code == 303
+    assert show(house, name)["state"] == "suspended", "publishing is not resuming"
+    assert [run for _, run, _ in house.runs() if held in run] == []
+
+
+def test_forgetting_takes_the_right_to_what_may_run(house: House, users: Users, name: str) -> None:
+    """A forgotten hash lets the next request run, so it takes the right to trigger its DAGs."""
+    house.apply(
+        {"name": name, "state": "published", "dags": ["two"], "deduplication": {"parameters": ["body.id"]}}
+    )
+    event_id = house.post(name, {"id": 1}).json()["event_id"]
+    assert users.shop.post(f"/events/{event_id}/forget").status_code == 403
+    assert house.post(name, {"id": 1}).status_code == 204
+    assert users.admin.post(f"/events/{event_id}/forget").status_code == 303
+    assert house.post(name, {"id": 1}).status_code == 200
 
 
 def test_rolling_back_takes_the_right_to_what_comes_back(house: House, users: Users, name: str) -> None:
@@ -439,7 +476,10 @@ def test_snippets_work_when_pasted(house: House, users: Users, name: str, auth: 
     admin.post(f"/integrations/{name}/save", admin.form(name))
     headers = bearer(house) if auth == "jwt" else {}
     assert house.post(name, NASTY, headers=headers).status_code == 200
-    assert admin.post(f"/integrations/{name}/sample/event").status_code == 200
+    event_id = house.sql("select id from incoming_event where integration = :n", n=name)[0][0]
+    assert admin.post(f"/integrations/{name}/sample/event").status_code == 422
+    kept = admin.post(f"/integrations/{name}/sample/event", {"event": [str(UUID(str(event_id)))]})
+    assert kept.status_code == 200
     form = {**admin.form(name), "action": ["open"]}
     page = admin.post(f"/integrations/{name}/sections/endpoint", form).text
     snippets = [Text(found).text for found in re.findall(r"<pre[^>]*>.*?</pre>", page, re.DOTALL)]

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from airflow_incoming.core.errors import IncomingError
 from airflow_incoming.core.fingerprint import fingerprint
@@ -99,9 +100,10 @@ class EditingData:
         return found
 
     @cached_property
-    def has_events(self) -> bool:
-        """Tell whether there is an event that could be the sample."""
-        return bool(self._services.events().list(Criteria(integration=self.name, limit=1)))
+    def newest_event(self) -> UUID | None:
+        """The newest event, which could be the sample; None where there is none."""
+        newest = self._services.events().list(Criteria(integration=self.name, limit=1))
+        return newest[0].id if newest else None
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:

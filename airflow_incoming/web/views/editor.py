@@ -23,6 +23,7 @@ from airflow_incoming.web.views.editor_form import (
 )
 from airflow_incoming.web.views.editor_listening import ListeningViews
 from airflow_incoming.web.views.editor_states import StateViews
+from airflow_incoming.web.views.notices import of_published
 from airflow_incoming.web.views.page import expose, needs, visitor
 
 
@@ -95,18 +96,22 @@ class EditorPages(ListeningViews, StateViews):
         if configuration is None or errors:
             return self._page(editing, errors=errors)
         manager, by = self.services.manager(), visitor().name
+        if publish:
+            self.checked_stakes(editing.name)  # before anything is saved
         try:
             saved = manager.save(editing.name, configuration, by=by, expected=editing.expected)
             if publish:
-                manager.publish(editing.name, by=by, expected=saved.current.number)
+                stakes = self.checked_stakes(editing.name)
+                saved = manager.publish(editing.name, by=by, expected=saved.current.number, stakes=stakes)
         except InvalidConfiguration as error:
             # What was saved before publishing failed is what the form began with by now.
             editing = self._with_values(editing.name, editing.values)
             return self._page(editing, errors={field_of(error.path): f"{error.problem}."})
         except Conflict as conflict:
             return self._page(editing, conflict=conflict)
-        notice = "saved" if saved.current.number != editing.integration.current.number else "unchanged"
-        return self.redirect("EditorPages.edit", name=editing.name, notice="published" if publish else notice)
+        changed = saved.current.number != editing.integration.current.number
+        notice = of_published(saved) if publish else "saved" if changed else "unchanged"
+        return self.redirect("EditorPages.edit", name=editing.name, notice=notice)
 
     def _page(
         self,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import flask
 from flask.typing import ResponseReturnValue
 
 from airflow_incoming.core.errors import InvalidConfiguration
 from airflow_incoming.core.integration import Auth
-from airflow_incoming.stores.events import Criteria
 from airflow_incoming.web.access import Permission
 from airflow_incoming.web.views.editing import Editing
 from airflow_incoming.web.views.editor_base import EDIT, LOOK, EditorBase, refuse
@@ -62,18 +63,17 @@ class ListeningViews(EditorBase):
     def keep_sample(self, name: str) -> ResponseReturnValue:
         """Keep what came as the sample, and close the section."""
         self._editable(name)
-        self.services.listening().keep_sample(name, by=visitor().name)
+        listener_id = _id("listener", "retrieve data once more")
+        self.services.listening().keep_sample(name, listener_id, by=visitor().name)
         return self._closed(name)
 
     @expose("/<name>/sample/event", methods=("POST",))
     @needs(LOOK, EDIT, Permission.READ_EVENTS)
     def keep_event(self, name: str) -> ResponseReturnValue:
-        """Keep the newest event as the sample."""
+        """Keep an event as the sample: the one that was the newest when the visitor looked."""
         self._editable(name)
-        newest = self.services.events().list(Criteria(integration=name, limit=1))
-        if not newest:
-            raise InvalidConfiguration((), "There is no event yet; use Retrieve data.")
-        self.services.listening().set_sample(name, newest[0].id, by=visitor().name)
+        event_id = _id("event", "reload the page and choose again")
+        self.services.listening().set_sample(name, event_id, by=visitor().name)
         return self._closed(name)
 
     @expose("/<name>/sample/drop", methods=("POST",))
@@ -96,6 +96,13 @@ class ListeningViews(EditorBase):
     def _closed(self, name: str) -> ResponseReturnValue:
         editing = self._editable(name)
         return self.show("editor/section.html", editing=editing, section="data", focus="define")
+
+
+def _id(field: str, remedy: str) -> UUID:
+    try:
+        return UUID(flask.request.form.get(field, ""))
+    except ValueError as error:
+        raise InvalidConfiguration((field,), f"must be an id; {remedy}") from error
 
 
 def _auth(editing: Editing) -> Auth:

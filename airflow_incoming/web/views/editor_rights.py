@@ -1,8 +1,9 @@
 """What a visitor may do with one integration, beyond their permissions: its targets count, too.
 
-Nobody may use an integration to start what they may not start themselves. So whoever saves or
-publishes a configuration must be allowed to trigger all of its DAGs, and to create asset events
-where it names assets; and an endpoint that takes no credential is shown to those alone.
+Nobody may use an integration to start what they may not start themselves. So whoever saves, publishes,
+suspends, resumes, unpublishes or deletes must be allowed to trigger all DAGs that this may start or stop,
+those of events that wait included, and to create asset events where assets are named; and an endpoint
+that takes no credential is shown to those alone.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ class Rights:
 def rights_on(visitor: Visitor, integration: Integration) -> Rights:
     """Return what a visitor may do with an integration as it is now."""
     blocked = refusals(visitor, (integration.current.configuration,))
+    live = () if integration.published is None else (integration.published.configuration,)
     return Rights(
         edit=not blocked and visitor.may(Permission.EDIT_INTEGRATIONS),
-        publish=visitor.may(Permission.PUBLISH_INTEGRATIONS),
+        publish=not (blocked or refusals(visitor, live)) and visitor.may(Permission.PUBLISH_INTEGRATIONS),
         see_url=may_see_url(visitor, integration),
         blocked=blocked,
     )
@@ -65,8 +67,8 @@ def refusals(visitor: Visitor, configurations: Iterable[Configuration]) -> tuple
     return tuple(sentences)
 
 
-def demand(visitor: Visitor, configuration: Configuration) -> None:
-    """Answer 403 unless the visitor may start all targets of a configuration."""
-    refused = refusals(visitor, (configuration,))
+def demand(visitor: Visitor, *configurations: Configuration) -> None:
+    """Answer 403 unless the visitor may start all targets of the configurations."""
+    refused = refusals(visitor, configurations)
     if refused:
         flask.abort(403, f"{' '.join(refused)} Ask somebody who may, or an administrator of Airflow.")

@@ -10,6 +10,7 @@ from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFoun
 from airflow_incoming.core.records import Version
 from airflow_incoming.web.views.editor_base import EDIT, LOOK, PUBLISH, EditorBase
 from airflow_incoming.web.views.editor_rights import demand
+from airflow_incoming.web.views.notices import of_published
 from airflow_incoming.web.views.page import expose, needs, visitor
 
 
@@ -20,38 +21,36 @@ class StateViews(EditorBase):
     @needs(LOOK, PUBLISH)
     def publish(self, name: str) -> ResponseReturnValue:
         """Make the newest version live, if it is the one that the visitor saw."""
-        found = self.services.manager().show(name)
-        demand(visitor(), found.current.configuration)
-        newest = found.current.number
+        stakes = self.checked_stakes(name)
+        newest = self.services.manager().show(name).current.number
         if flask.request.form.get("expected", newest, type=int) != newest:
             raise Conflict(f"Version {newest} is the newest by now; look at it first.")
         # Nothing but what was checked above is published.
-        self.services.manager().publish(name, by=visitor().name, expected=newest)
-        return self.redirect("EditorPages.edit", name=name, notice="published")
+        published = self.services.manager().publish(name, by=visitor().name, expected=newest, stakes=stakes)
+        return self.redirect("EditorPages.edit", name=name, notice=of_published(published))
 
     @expose("/<name>/unpublish", methods=("POST",))
     @needs(LOOK, PUBLISH)
     def unpublish(self, name: str) -> ResponseReturnValue:
         """Take the endpoint offline."""
-        self.services.manager().unpublish(name, by=visitor().name)
+        stakes = self.checked_stakes(name)
+        self.services.manager().unpublish(name, by=visitor().name, stakes=stakes)
         return self.redirect("EditorPages.edit", name=name, notice="unpublished")
 
     @expose("/<name>/suspend", methods=("POST",))
     @needs(LOOK, PUBLISH)
     def suspend(self, name: str) -> ResponseReturnValue:
         """Accept and hold events."""
-        self.services.manager().suspend(name, by=visitor().name)
+        stakes = self.checked_stakes(name)
+        self.services.manager().suspend(name, by=visitor().name, stakes=stakes)
         return self.redirect("EditorPages.edit", name=name, notice="suspended")
 
     @expose("/<name>/resume", methods=("POST",))
     @needs(LOOK, PUBLISH)
     def resume(self, name: str) -> ResponseReturnValue:
         """Start what was held."""
-        found = self.services.manager().show(name)
-        if found.published is not None:
-            demand(visitor(), found.published.configuration)
-        expected = None if found.published is None else found.published.number
-        self.services.manager().resume(name, by=visitor().name, expected=expected)
+        stakes = self.checked_stakes(name)
+        self.services.manager().resume(name, by=visitor().name, stakes=stakes)
         return self.redirect("EditorPages.edit", name=name, notice="resumed")
 
     @expose("/<name>/confirm/<what>", methods=("GET",))
@@ -70,7 +69,8 @@ class StateViews(EditorBase):
         if flask.request.form.get("confirm", "").strip() != name:
             raise InvalidConfiguration(("confirm",), f"type {name} to delete it; nothing was deleted")
         discard = bool(flask.request.form.get("discard"))
-        self.services.manager().delete(name, by=visitor().name, discard_pending=discard)
+        stakes = self.checked_stakes(name)
+        self.services.manager().delete(name, by=visitor().name, discard_pending=discard, stakes=stakes)
         return self.redirect("IntegrationPages.list", notice="deleted")
 
     @expose("/<name>/versions", methods=("GET",))

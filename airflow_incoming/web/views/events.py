@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import chain
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +14,12 @@ import flask
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from airflow_incoming.core.errors import Conflict, InvalidConfiguration, RedisUnavailable
+from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound, RedisUnavailable
 from airflow_incoming.core.export import as_csv, as_json
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.services.runs import Run
 from airflow_incoming.web.access import Permission
+from airflow_incoming.web.views.editor_rights import demand
 from airflow_incoming.web.views.event_filter import RANGE_OPTIONS, STATE_OPTIONS, EventFilter, read_filter
 from airflow_incoming.web.views.event_parts import parts_of
 from airflow_incoming.web.views.page import ROOT, Page, expose, is_fragment, needs, visitor
@@ -25,6 +28,9 @@ from airflow_incoming.web.views.replaying import Progress, refusal_for
 #: The most that is exported at once, and the most that is counted.
 EXPORTED = 10_000
 COUNTED = 1_000
+#: How many exports one process makes at a time: each takes a thread that pages and the API wait for.
+EXPORTS = 2
+_exports = BoundedSemaphore(EXPORTS)
 
 READ, EDIT = Permission.READ_EVENTS, Permission.EDIT_EVENTS
 
@@ -93,9 +99,12 @@ class EventPages(Page):
     def forget(self, event_id: UUID) -> ResponseReturnValue:
         """Forget the event's hash, so that the next request with it runs."""
         desk = self.services.events()
-        hash_ = desk.show(event_id).dedup_hash
+        record = desk.show(event_id)
+        hash_ = record.dedup_hash
         if hash_ is None:
             raise Conflict("This event has no deduplication hash, so there is nothing to forget.")
+        with suppress(NotFound):  # of an integration that was deleted, nothing will run
+            demand(visitor(), *self.services.manager().stakes(record.integration).configurations)
         try:
             known = desk.forget(hash_, by=visitor().name)
         except RedisUnavailable as error:
@@ -155,7 +164,7 @@ class EventPages(Page):
         self, write: Callable[[Iterator[EventRecord]], Iterator[str]], suffix: str, content_type: str
     ) -> ResponseReturnValue:
         chosen = _valid_filter(flask.request.args)
-        lines = write(self.services.events().stream(chosen.criteria, limit=EXPORTED))
+        lines = _one_of_few(lambda: write(self.services.events().stream(chosen.criteria, limit=EXPORTED)))
         first = next(lines, "")  # before the answer begins: an error can still be told
         name = f"events-{_now():%Y%m%d-%H%M%S}.{suffix}"
         return flask.Response(
@@ -200,6 +209,16 @@ def rows_context(
         "is_moving": moving,
         "is_running": moving or any(not run.has_ended and not run.is_paused for run in runs.values()),
     }
+
+
+def _one_of_few(make: Callable[[], Iterator[str]]) -> Iterator[str]:
+    """Give the lines of an export. Raises Conflict while as many are running as the pages can spare."""
+    if not _exports.acquire(blocking=False):
+        raise Conflict(f"{EXPORTS} exports are running already. Try again when one of them has ended.")
+    try:
+        yield from make()
+    finally:
+        _exports.release()
 
 
 def _valid_filter(values: MultiDict[str, str]) -> EventFilter:
