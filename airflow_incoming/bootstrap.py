@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from datetime import datetime, timedelta, timezone
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
@@ -19,12 +19,14 @@ from airflow_incoming.services.checks import Bounds
 from airflow_incoming.services.container import Container, Parts
 from airflow_incoming.services.diagnose import Diagnosis
 from airflow_incoming.services.dispatch import Dispatcher
+from airflow_incoming.services.gauges import measure
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.icons import Icons
 from airflow_incoming.services.keys import KeyManager
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Manager
+from airflow_incoming.services.metrics import AirflowStats, Emits
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
@@ -100,6 +102,17 @@ class FernetCipher:
             return fernet.decrypt(encrypted.encode())
         except InvalidToken as error:
             raise ValueError("encrypted with another key") from error
+
+
+@cache
+def emitter() -> Emits | None:
+    """Return what sends metrics; None where Airflow is configured to send none."""
+    from airflow.configuration import conf
+
+    switches = ("statsd_on", "statsd_datadog_enabled", "otel_on")
+    if not any(conf.getboolean("metrics", switch, fallback=False) for switch in switches):
+        return None
+    return AirflowStats()
 
 
 def manager() -> Manager:
@@ -184,6 +197,7 @@ def dispatch_loop() -> DispatchLoop:
         clock=utcnow,
         event_retention=options.event_retention,
         dead_retention=options.dead_retention,
+        measure=None if (emit := emitter()) is None else partial(measure, engine(), emit),
     )
     return DispatchLoop(one, housekeeping, interval=options.dispatch_interval)
 
@@ -256,6 +270,7 @@ def _parts(*, dispatches: bool) -> Parts:
         accept_timeout=accept_timeout(),
         clock=utcnow,
         status_of=status_of,
+        emit=emitter(),
     )
 
 

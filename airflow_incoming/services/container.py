@@ -18,6 +18,7 @@ from airflow_incoming.services.health import Health
 from airflow_incoming.services.intake import Intake, IntakeLimits
 from airflow_incoming.services.keys import TokenIssuer
 from airflow_incoming.services.loop import DispatchLoop
+from airflow_incoming.services.metrics import Emits, Meter
 from airflow_incoming.services.notes import StatusOf
 from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.tally import Tally, WatchedIssuer
@@ -29,7 +30,9 @@ from airflow_incoming.stores.keys import Cipher
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a receiving process is made of. ``memory`` None: no Redis; ``loop`` None: no dispatcher."""
+    """What a receiving process is made of. ``memory`` None: no Redis; ``loop`` None: no dispatcher;
+    ``emit`` None: no metrics.
+    """
 
     engine: Engine
     memory: DedupMemory | None
@@ -40,6 +43,7 @@ class Parts:
     accept_timeout: float
     clock: Callable[[], datetime]
     status_of: StatusOf
+    emit: Emits | None = None
 
 
 class Container:
@@ -57,7 +61,13 @@ class Container:
             limits=IntakeLimits(wait=parts.accept_timeout),
             wake=parts.loop.wake if parts.loop else lambda: None,
         )
-        self.tally = Tally(parts.engine, self._directory.recall, clock=parts.clock, status_of=parts.status_of)
+        self.tally = Tally(
+            parts.engine,
+            self._directory.recall,
+            clock=parts.clock,
+            status_of=parts.status_of,
+            meter=None if parts.emit is None else Meter(parts.emit),
+        )
         self.receiver = Receiver(
             self._directory,
             self._intake,

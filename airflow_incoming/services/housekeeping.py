@@ -23,9 +23,10 @@ from airflow_incoming.stores import dispatchers, listening, queue, requests
 
 log = logging.getLogger(__name__)
 
-#: Seconds between signs of life, between looks for DAGs that appeared, between clean-ups.
+#: Seconds between signs of life, between looks for DAGs that appeared, between measurements and clean-ups.
 BEAT_EVERY = 5.0
 RELEASE_EVERY = 2.0
+MEASURE_EVERY = 10.0
 PURGE_EVERY = 60.0
 #: Rows that one clean-up transaction deletes.
 PURGE_ROWS = 500
@@ -38,7 +39,7 @@ LISTENER_KEPT = timedelta(hours=1)
 
 
 class Housekeeping:
-    """The chores of one dispatcher, each at its own interval."""
+    """The chores of one dispatcher, each at its own interval; ``measure`` sends gauges, None: nobody does."""
 
     def __init__(
         self,
@@ -48,18 +49,20 @@ class Housekeeping:
         clock: Callable[[], datetime],
         event_retention: timedelta,
         dead_retention: timedelta,
+        measure: Callable[[datetime], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._launcher = launcher
         self._clock = clock
         self._retention = {"dispatched": event_retention, "dead": dead_retention}
+        self._measure = measure
         self._monotonic = monotonic
         now = clock()
         self._sign = dispatchers.Beat(
             id=uuid4(), host=socket.gethostname()[:256], pid=os.getpid(), started_at=now, beat_at=now
         )
-        self._next = {"beat": 0.0, "release": 0.0, "purge": monotonic() + PURGE_EVERY}
+        self._next = {"beat": 0.0, "release": 0.0, "measure": 0.0, "purge": monotonic() + PURGE_EVERY}
 
     def tick(self) -> bool:
         """Do what is due; tell whether that made events due. Raises DatabaseUnavailable."""
@@ -67,6 +70,8 @@ class Housekeeping:
             self.beat()
         if self._due("purge", PURGE_EVERY):
             self.purge()
+        if self._measure is not None and self._due("measure", MEASURE_EVERY):
+            self._measure(self._clock())
         return self._due("release", RELEASE_EVERY) and self.release() > 0
 
     def beat(self) -> None:

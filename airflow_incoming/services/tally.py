@@ -23,6 +23,7 @@ from airflow_incoming.core.messages import Endpoint, Event, Outcome
 from airflow_incoming.core.records import HourCount, RequestRecord
 from airflow_incoming.db.engine import transaction
 from airflow_incoming.services.keys import IssuedToken
+from airflow_incoming.services.metrics import NoMetrics
 from airflow_incoming.services.notes import (
     ACCEPTED,
     DUPLICATES,
@@ -53,7 +54,8 @@ _ENDPOINT_ID = re.compile("[a-z2-7]{26}")
 class Tally:
     """Counts requests, and remembers some of those that became no event.
 
-    ``find`` returns a live endpoint out of memory, or None; ``status_of`` is the web's.
+    ``find`` returns a live endpoint out of memory, or None; ``status_of`` is the web's; ``meter`` gets
+    the same for whoever watches Airflow's metrics.
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class Tally:
         *,
         clock: Callable[[], datetime],
         status_of: StatusOf,
+        meter: Meters | None = None,
     ) -> None:
         self._engine = engine
         self._find = find
+        self._meter = meter or NoMetrics()
         self._clock = clock
         self._status_of = status_of
         self._something = threading.Event()
@@ -94,9 +98,13 @@ class Tally:
         except Exception as error:  # noqa: BLE001 - the adapter answers it; here it is only noted
             self._refused(error, event.integration_id, event.integration, remote=event.remote, size=size)
             return
+        if outcome.status == "captured":
+            return
+        taken = (self._clock() - event.received_at).total_seconds()
+        self._meter.answered(outcome.status, event.integration, taken)
         if outcome.status == "accepted":
             self._notes.count(event.integration_id, ACCEPTED)
-        elif outcome.status == "duplicate":
+        else:
             self._notes.count(event.integration_id, DUPLICATES)
             self._notes.note(repetition(event, outcome, size=size))
 
@@ -115,6 +123,7 @@ class Tally:
 
     def flush(self) -> None:
         """Write what there is; of that the counts stay in memory where the database is out of reach."""
+        self._meter.flush()
         taken = self._notes.take()
         if taken.left_out:
             log.debug("%d requests that became no event were not written down", taken.left_out)
@@ -155,6 +164,7 @@ class Tally:
         if integration_id is not None:
             self._notes.count(integration_id, REJECTED)
         note = refusal(error, self._status_of, received_at=self._clock(), remote=remote, size=size)
+        self._meter.rejected(note.code, integration)
         whose = note._replace(endpoint_id=endpoint_id, integration_id=integration_id, integration=integration)
         self._notes.note(whose)
 
@@ -174,6 +184,19 @@ class Tally:
         self._noted = 0
         with transaction(self._engine) as connection:
             requests.purge(connection, now=self._clock(), limit=2 * PURGE_AFTER)
+
+
+class Meters(Protocol):
+    """Counts for Airflow's metrics: :class:`~airflow_incoming.services.metrics.Meter`."""
+
+    def answered(self, status: str, integration: str, seconds: float) -> None:
+        """Count an accepted or a duplicate request, which took so long."""
+
+    def rejected(self, code: str, integration: str | None) -> None:
+        """Count a refused request."""
+
+    def flush(self) -> None:
+        """Send what there is."""
 
 
 class IssuesTokens(Protocol):

@@ -1,0 +1,30 @@
+"""What waits, what was given up, and who has fallen silent: measured now and then by each dispatcher."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from airflow_incoming.db.engine import reading
+from airflow_incoming.services.metrics import Emits
+from airflow_incoming.stores import events, integrations, requests
+
+
+def measure(engine: Engine, emit: Emits, now: datetime) -> None:
+    """Send the gauges. Raises DatabaseUnavailable."""
+    with reading(engine) as connection:
+        backlog = events.backlog(connection)
+        published = [each.name for each in integrations.list_all(connection) if each.state == "published"]
+        newest = requests.last_event_at(connection, published)
+    emit.gauge("incoming.inbox.waiting", backlog.waiting)
+    emit.gauge("incoming.inbox.oldest", _age(backlog.oldest, now))
+    emit.gauge("incoming.inbox.failed", backlog.failed)
+    emit.gauge("incoming.inbox.held", backlog.held)
+    emit.gauge("incoming.inbox.dead", backlog.dead)
+    for name, at in newest.items():
+        emit.gauge(f"incoming.silence.{name}", _age(at, now))
+
+
+def _age(moment: datetime | None, now: datetime) -> float:
+    return 0.0 if moment is None else max(0.0, (now - moment).total_seconds())
