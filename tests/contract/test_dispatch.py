@@ -6,7 +6,6 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -21,8 +20,8 @@ from airflow_incoming.core.errors import (
     DispatchFailed,
     TransactionLost,
 )
-from airflow_incoming.core.integration import Configuration, parse_declaration
-from airflow_incoming.core.messages import Event, PendingEvent, Started
+from airflow_incoming.core.integration import parse_declaration
+from airflow_incoming.core.messages import PendingEvent, Started
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction
@@ -54,20 +53,29 @@ class TableLauncher:
     def __init__(self) -> None:
         self.errors: dict[str, Exception] = {}
         self.there: set[str] = set()
+        self.together: set[str] = set()
         self.announced = 0
 
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
         pass
 
-    def launch(
-        self, session: Session, event: Event, configuration: Configuration, conf: Mapping[str, Any]
-    ) -> tuple[Started, ...]:
-        run_id = f"incoming__{event.integration}__{event.id}"
-        session.execute(insert(runs).values(run_id=run_id))
-        error = self.errors.get(str(conf.get("order.id")))
+    def launch_together(
+        self, session: Session, pending: Sequence[PendingEvent]
+    ) -> Mapping[UUID, tuple[Started, ...]]:
+        together = [one for one in pending if str(one.conf.get("order.id")) in self.together]
+        if not together:
+            return {}
+        with session.begin_nested():
+            for one in together:
+                self.launch(session, one)
+        return {one.event.id: _started(one) for one in together}
+
+    def launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
+        session.execute(insert(runs).values(run_id=_run_id(one)))
+        error = self.errors.get(str(one.conf.get("order.id")))
         if error is not None:
             raise error
-        return tuple(Started(dag_id=dag, run_id=run_id) for dag in configuration.dags)
+        return _started(one)
 
     def ready(self, session: Session, dag_ids: Collection[str], asset_uris: Collection[str]) -> set[str]:
         return {f"dag:{dag}" for dag in dag_ids if dag in self.there}
@@ -77,6 +85,14 @@ class TableLauncher:
 
     def discard(self) -> None:
         pass
+
+
+def _run_id(one: PendingEvent) -> str:
+    return f"incoming__{one.event.integration}__{one.event.id}"
+
+
+def _started(one: PendingEvent) -> tuple[Started, ...]:
+    return tuple(Started(dag_id=dag, run_id=_run_id(one)) for dag in one.configuration.dags)
 
 
 class House:
