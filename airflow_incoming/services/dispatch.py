@@ -7,8 +7,8 @@ each event to one of them.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -27,6 +27,7 @@ from airflow_incoming.core.errors import (
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.db.engine import reading, translate
+from airflow_incoming.services.batches import BatchSize, Tally
 from airflow_incoming.services.suspects import Suspects
 from airflow_incoming.stores import integrations, queue
 
@@ -64,30 +65,8 @@ class Launcher(Protocol):
         """Forget what was not committed."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What became of the events of some batches."""
-
-    dispatched: int = 0
-    failed: int = 0
-    dead: int = 0
-    held: int = 0
-
-    @property
-    def total(self) -> int:
-        """Return how many events were taken."""
-        return self.dispatched + self.failed + self.dead + self.held
-
-    def add(self, other: Tally) -> None:
-        """Add another tally."""
-        self.dispatched += other.dispatched
-        self.failed += other.failed
-        self.dead += other.dead
-        self.held += other.held
-
-
 class Dispatcher:
-    """Dispatches due events, a batch in each transaction."""
+    """Dispatches due events, at most ``batch`` of them in each transaction."""
 
     def __init__(
         self,
@@ -95,13 +74,15 @@ class Dispatcher:
         launcher: Launcher,
         *,
         clock: Callable[[], datetime],
-        batch: int = 32,
+        batch: int = 100,
         retry_for: timedelta = timedelta(days=1),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._launcher = launcher
         self._clock = clock
-        self._batch = batch
+        self._monotonic = monotonic
+        self._size = BatchSize(batch)
         self._retry_for = retry_for
         self._configurations: dict[UUID, Configuration] = {}
         self._suspects = Suspects()
@@ -115,6 +96,7 @@ class Dispatcher:
         with reading(self._engine) as connection:
             if not queue.has_due(connection, self._clock()):
                 return Tally()
+        begun = self._monotonic()
         try:
             with Session(self._engine, autoflush=False, expire_on_commit=False) as session, session.begin():
                 tally = self._dispatch(session)
@@ -127,6 +109,7 @@ class Dispatcher:
         except BaseException:
             self._launcher.discard()
             raise
+        self._size.adapt(tally.total, self._monotonic() - begun)
         self._suspects.acquit()
         self._launcher.announce()
         return tally
@@ -144,7 +127,7 @@ class Dispatcher:
     def _dispatch(self, session: Session) -> Tally:
         now = self._clock()
         connection = session.connection()
-        taken = queue.take(connection, limit=self._batch, now=now)
+        taken = queue.take(connection, limit=self._size.now, now=now)
         suspended = self._hold_suspended(connection, [one.event for one in taken])
         tally = Tally(held=sum(one.event.integration_id in suspended for one in taken))
         taken = [one for one in taken if one.event.integration_id not in suspended]

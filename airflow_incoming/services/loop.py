@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Protocol
 
 from airflow_incoming.core.errors import DatabaseUnavailable
-from airflow_incoming.services.dispatch import Dispatcher, Tally
+from airflow_incoming.services.batches import Tally
+from airflow_incoming.services.dispatch import Dispatcher
 
 log = logging.getLogger(__name__)
 
