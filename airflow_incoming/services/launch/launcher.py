@@ -29,7 +29,8 @@ class AirflowLauncher:
 
     def __init__(self, *, cached_dags: int = 256) -> None:
         self._catalog = DagCatalog(capacity=cached_dags)
-        self._together = _together(self._catalog)
+        self._together: Together | None = None
+        self._doubt: str | None = None
         self._batch = NOTHING
         self._announcements: list[Callable[[], None]] = []
 
@@ -45,7 +46,14 @@ class AirflowLauncher:
         Returns what each of them started, by event; the others are for ``launch``. Opens a savepoint of
         its own: when it raises, which it does without saying because of which event, nothing was made.
         """
-        return self._together.launch(session, pending, self._batch) if self._together else {}
+        doubt = trust.doubt(session)
+        if doubt != self._doubt:
+            self._doubt = doubt
+            log.info("DAG runs are made %s", f"one by one, because {doubt}" if doubt else "together")
+        if doubt:
+            return {}
+        self._together = self._together or _together(self._catalog)
+        return self._together.launch(session, pending, self._batch)
 
     def launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
         """Start every target of an event, flushed and not committed; runs that exist are left as they are.
@@ -102,9 +110,8 @@ class AirflowLauncher:
         return dags | {f"asset:{target}" for target in active_assets(session, asset_uris)}
 
 
-def _together(catalog: DagCatalog) -> Together | None:
-    if not trust.is_proven():
-        return None
+def _together(catalog: DagCatalog) -> Together:
+    # Not before the release is known to be a proven one: other releases may lack what it is made of.
     from airflow_incoming.services.launch.together import Together
 
     return Together(catalog)

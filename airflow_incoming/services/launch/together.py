@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from airflow_incoming.core.errors import DispatchFailed
 from airflow_incoming.core.messages import PendingEvent, Started
 from airflow_incoming.services.dag_catalog import DagCatalog, check_params
-from airflow_incoming.services.launch import trust
 from airflow_incoming.services.launch.lookup import Batch, run_id_of, started_by
 from airflow_incoming.services.launch.plans import Plans
 from airflow_incoming.services.launch.rows import PlannedRun, write
@@ -33,8 +32,6 @@ class Together:
 
         What Airflow would refuse is left to Airflow, too, which knows why.
         """
-        if not trust.is_unobserved(session):
-            return {}
         runs: list[PlannedRun] = []
         started: dict[UUID, tuple[Started, ...]] = {}
         for one in pending:

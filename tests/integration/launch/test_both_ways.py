@@ -9,6 +9,7 @@ import pytest
 from airflow import settings
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
+from airflow.policies import hookimpl
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 from airflow.version import version
@@ -276,11 +277,48 @@ def test_whoever_watches_rows_sees_them(bench: Workbench, launcher: AirflowLaunc
     assert together(bench, launcher, pending(make_event(), one.configuration))
 
 
-def test_another_release_of_airflow_is_not_trusted(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until both ways were compared on it."""
-    monkeypatch.setattr(trust, "version", "3.4.0")
+def test_flask_appbuilder_is_no_reason(bench: Workbench, launcher: AirflowLauncher) -> None:
+    """What api-servers have in their process listens to every session, and touches no row of Airflow's."""
+    from sqlalchemy_utils.aggregates import manager
+
+    manager.register_listeners()
     one = pending(make_event(), Configuration(dags=("shape_plain",)))
-    assert together(bench, AirflowLauncher(), one) == set()
+    try:
+        assert list(Session().dispatch.after_flush)
+        assert together(bench, launcher, one) == {one.event.id}
+    finally:
+        event.remove(Session, "after_flush", manager.construct_aggregate_queries)
+
+
+def test_a_policy_of_a_plugin_is_obeyed(bench: Workbench, launcher: AirflowLauncher) -> None:
+    """Airflow calls it, though it marks only those in airflow_local_settings."""
+
+    class Policy:
+        @hookimpl
+        def task_instance_mutation_hook(self, task_instance: Any) -> None: ...
+
+    policy = Policy()
+    settings.get_policy_plugin_manager().register(policy)
+    try:
+        assert together(bench, launcher, pending(make_event(), Configuration(dags=("shape_plain",)))) == set()
+    finally:
+        settings.get_policy_plugin_manager().unregister(policy)
+
+
+def test_another_release_of_airflow_is_not_trusted(
+    bench: Workbench,
+    launcher: AirflowLauncher,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Until both ways were compared on it; the log says so once."""
+    monkeypatch.setattr(trust, "version", "3.4.0")
+    caplog.set_level("INFO")
+    one = pending(make_event(), Configuration(dags=("shape_plain",)))
+    assert [together(bench, launcher, one) for _ in range(3)] == [set(), set(), set()]
+    said = [text for text in caplog.messages if "one by one" in text]
+    assert len(said) == 1
+    assert "and this is 3.4.0" in said[0]
 
 
 def test_metrics_count_the_same(
