@@ -30,6 +30,7 @@ from airflow_incoming.services.metrics import AirflowStats, Emits
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
+from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
 from airflow_incoming.web.guard import GuardLimits
 from airflow_incoming.web.responses import status_of
@@ -76,6 +77,13 @@ def memory() -> DedupMemory | None:
     if not settings().redis_url:
         return None
     return RedisDedup(connect(settings().redis_url), prefix=settings().redis_prefix)
+
+
+def bell() -> Bell | None:
+    """Return what wakes dispatchers in other processes; None where no Redis is configured."""
+    if not settings().redis_url:
+        return None
+    return Bell(connect(settings().redis_url), prefix=settings().redis_prefix)
 
 
 class FernetCipher:
@@ -199,7 +207,7 @@ def dispatch_loop() -> DispatchLoop:
         dead_retention=options.dead_retention,
         measure=None if (emit := emitter()) is None else partial(measure, engine(), emit),
     )
-    return DispatchLoop(one, housekeeping, interval=options.dispatch_interval)
+    return DispatchLoop(one, housekeeping, interval=options.dispatch_interval, bell=bell())
 
 
 def guard_limits() -> GuardLimits:
@@ -260,6 +268,7 @@ def _parts(*, dispatches: bool) -> Parts:
         memory=memory(),
         cipher=FernetCipher(),
         loop=dispatch_loop() if dispatches else None,
+        bell=None if dispatches else bell(),
         policy=AdmissionPolicy(
             max_body=options.max_body,
             max_conf=options.max_conf,

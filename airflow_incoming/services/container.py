@@ -22,6 +22,7 @@ from airflow_incoming.services.metrics import Emits, Meter
 from airflow_incoming.services.notes import StatusOf
 from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.tally import Tally, WatchedIssuer
+from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
@@ -32,12 +33,15 @@ from airflow_incoming.stores.keys import Cipher
 class Parts:
     """What a receiving process is made of. ``memory`` None: no Redis; ``loop`` None: no dispatcher;
     ``emit`` None: no metrics.
+
+    ``bell`` wakes the dispatchers of other processes; None where this one has its own, or no Redis.
     """
 
     engine: Engine
     memory: DedupMemory | None
     cipher: Cipher
     loop: DispatchLoop | None
+    bell: Bell | None
     policy: AdmissionPolicy
     token_rate: Rate
     accept_timeout: float
@@ -52,6 +56,7 @@ class Container:
     def __init__(self, parts: Parts) -> None:
         limiter = RateLimiter(time.monotonic)
         self._loop = parts.loop
+        self._bell = parts.bell
         self._directory = Directory(parts.engine, parts.cipher)
         self._capturing = Capturing(parts.engine)
         self._intake = Intake(
@@ -59,7 +64,7 @@ class Container:
             parts.memory,
             clock=parts.clock,
             limits=IntakeLimits(wait=parts.accept_timeout),
-            wake=parts.loop.wake if parts.loop else lambda: None,
+            wake=_wake(parts),
         )
         self.tally = Tally(
             parts.engine,
@@ -91,6 +96,8 @@ class Container:
             self._running = True
             self.tally.start()
             self._intake.start()
+            if self._bell is not None:
+                self._bell.start()
             if self._loop is not None:
                 self._loop.start()
 
@@ -105,8 +112,16 @@ class Container:
             self._capturing.close()
             self.tally.stop()
             self._directory.close()
+            if self._bell is not None:
+                self._bell.stop()
             if self._loop is not None:
                 self._loop.stop()
+
+
+def _wake(parts: Parts) -> Callable[[], None]:
+    if parts.loop is not None:
+        return parts.loop.wake
+    return parts.bell.ring if parts.bell is not None else lambda: None
 
 
 def _token_issuer(parts: Parts, directory: Directory, limiter: RateLimiter) -> TokenIssuer:

@@ -34,8 +34,12 @@ from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.tally import Tally
 from airflow_incoming.stores import events
+from airflow_incoming.stores.bell import Bell
+from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
+from workbench.processes import wait_until
+from workbench.redis import RedisServer
 
 runs = Table("test_runs", MetaData(), Column("run_id", String(200), primary_key=True))
 
@@ -508,3 +512,25 @@ def test_the_loop_wakes_up_and_stops(house: House) -> None:
         from airflow_incoming.stores import dispatchers
 
         assert dispatchers.read_all(connection) == []
+
+
+def test_the_loop_hears_the_bell(house: House, redis_server: RedisServer) -> None:
+    """What another process accepts is dispatched at once, too."""
+    loop = DispatchLoop(
+        house.dispatcher,
+        house.housekeeping,
+        interval=timedelta(seconds=30),
+        bell=Bell(connect(redis_server.url), prefix="loop"),
+    )
+    elsewhere = Bell(connect(redis_server.url), prefix="loop")
+    elsewhere.start()
+    client = connect(redis_server.url)
+    loop.start()
+    wait_until(lambda: client.pubsub_numsub("loop:wake") == [(b"loop:wake", 1)], seconds=10, what="the loop")
+    (event_id,) = house.accept('{"order": {"id": 7}}')
+    elsewhere.ring()
+    wait_until(lambda: house.event(event_id).state == "dispatched", seconds=10, what="the event")
+    loop.stop()
+    elsewhere.stop()
+    assert client.pubsub_numsub("loop:wake") == [(b"loop:wake", 0)]
+    client.close()
