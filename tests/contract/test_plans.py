@@ -201,3 +201,21 @@ def test_a_search_without_an_index_keeps_its_budget(engine: Engine) -> None:
     assert max(counted.values()) <= 2000
     found = find(engine, criteria, budget)
     assert (found.events, found.searched_to is not None) == ((), True)
+
+
+def test_counting_the_backlog_reads_no_event(engine: Engine) -> None:
+    """Health checks count it: from the index alone, and the oldest is the first in it."""
+
+    def ask(connection: Connection) -> None:
+        backlog = events.backlog(connection)
+        assert backlog.waiting == EVENTS // 2
+        assert backlog.oldest is not None
+
+    with engine.connect() as connection:
+        query = (
+            "EXPLAIN select state, count(*) from incoming_event where state in ('accepted') group by state"
+        )
+        plan = " ".join(connection.exec_driver_sql(query).scalars())
+    assert "Index Only Scan" in plan
+    *_, oldest = looked_at(engine, ask).values()
+    assert oldest == 1

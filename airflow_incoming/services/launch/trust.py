@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 #: Releases of Airflow on which both ways were compared, column by column. A build of somebody's own
 #: has a version of its own, and is none of these.
-PROVEN = frozenset({"3.3.2"})
+PROVEN = frozenset({"3.3.0", "3.3.1", "3.3.2"})
 #: Who listens to all sessions, and does nothing about Airflow's rows: Flask-AppBuilder brings it along.
 HARMLESS = frozenset({"sqlalchemy_utils"})
 
