@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_incoming.services import dispatch, intake, launch
+from airflow_incoming.services.launch import rows
 from airflow_incoming.stores import inbox
 
 POINTS: dict[str, tuple[Any, str]] = {
     "intake: events written, not committed": (inbox, "insert_events"),
     "intake: committed, Redis not told": (inbox.Inbox, "append"),
     "intake: committed, nobody answered": (intake.Intake, "_remember"),
-    "dispatch: some runs of a batch made": (launch.AirflowLauncher, "launch"),
+    "dispatch: the runs of a batch made, none of their tasks": (rows, "_insert"),
     "dispatch: all runs and marks written, not committed": (dispatch.Dispatcher, "_dispatch"),
     "dispatch: committed": (launch.AirflowLauncher, "announce"),
 }
