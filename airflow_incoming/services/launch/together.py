@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from airflow_incoming.core.errors import DispatchFailed
 from airflow_incoming.core.messages import PendingEvent, Started
 from airflow_incoming.services.dag_catalog import DagCatalog, check_params
 from airflow_incoming.services.launch.lookup import Batch, run_id_of, started_by
@@ -63,6 +63,8 @@ class Together:
             plan = self._plans.plan(dag, state) if state is not None else None
             if plan is not None and len(dag.params) > 0:
                 check_params(dag, one.conf)
-        except DispatchFailed:
+        except SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001  # whatever is wrong with a DAG or its data: Airflow shall say it
             return None
         return None if plan is None else PlannedRun(event=one.event, conf=one.conf, plan=plan)

@@ -12,6 +12,7 @@ from airflow.models.dagrun import DagRun
 from airflow.policies import hookimpl
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
+from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.version import version
 from sqlalchemy import Engine, delete, event, update
 from sqlalchemy.orm import Session
@@ -206,6 +207,21 @@ def test_what_airflow_may_refuse_is_left_to_airflow(
     plain = pending(make_event(), Configuration(dags=("shape_plain",)), conf)
     assert together(bench, launcher, doubtful, plain) == {plain.event.id}
     assert bench.runs(doubtful.event) == []
+
+
+def test_a_dag_that_nobody_understands_costs_itself_only(
+    bench: Workbench, launcher: AirflowLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong with one DAG, the runs of others are made together."""
+    from airflow_incoming.services.launch import plans
+
+    def is_plain(dag: SerializedDAG) -> bool:
+        return dag.dag_id != "shape_chain" or 1 / 0 > 0
+
+    monkeypatch.setattr(plans, "is_plain", is_plain)
+    odd = pending(make_event(), Configuration(dags=("shape_chain",)))
+    plain = pending(make_event(), Configuration(dags=("shape_plain",)))
+    assert together(bench, launcher, odd, plain) == {plain.event.id}
 
 
 def test_a_run_that_exists_is_left_alone(bench: Workbench, launcher: AirflowLauncher) -> None:
