@@ -66,10 +66,13 @@ def pipeline():
         pass
 
     with TaskGroup("work"):
-        written = write(read())
+        text = read()
+        written = write(text)
         written >> EmptyOperator(task_id="nothing")
     first, last = begin(), end()
-    first >> written >> last
+    first >> text
+    written >> last
+    first >> last
 
 
 @dag(dag_id="by_asset", schedule=[Asset("incoming://orders")], is_paused_upon_creation=False)
