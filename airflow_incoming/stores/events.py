@@ -190,7 +190,7 @@ def backlog(connection: Connection) -> Backlog:
     states = ("accepted", "failed", "dead", "held")
     # Not the smallest received_at: a count alone is read from the index, without any event.
     query = select(_event.c.state, func.count()).where(_event.c.state.in_(states)).group_by(_event.c.state)
-    counts: dict[str, int] = dict(connection.execute(query).tuples().all())
+    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
     oldest = select(_event.c.received_at).where(_event.c.state == "accepted").order_by(_event.c.id).limit(1)
     return Backlog(
         waiting=counts.get("accepted", 0),

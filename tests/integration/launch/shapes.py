@@ -130,7 +130,7 @@ def only() -> None:
     EmptyOperator(task_id="only")
 
 
-def no_tasks() -> None:
+def empty() -> None:
     """A DAG may be empty."""
 
 
@@ -142,7 +142,7 @@ def mapped_by_nothing() -> None:
     BashOperator.partial(task_id="each").expand(bash_command=[])
 
 
-def mapped_by_task() -> None:
+def mapped_by_upstream() -> None:
     @task
     def numbers() -> list[int]:
         return [1, 2]
@@ -187,7 +187,7 @@ PLAIN: dict[str, Shape] = {
     "particular": (particular, {}),
     "decorated": (decorated, {}),
     "outlets": (outlets, {}),
-    "no_tasks": (no_tasks, {}),
+    "empty": (empty, {}),
     "params": (only, {"params": _PARAMS}),
     "on_asset": (only, {"schedule": [Asset("letters")]}),
     "daily": (only, {"schedule": "@daily", "start_date": SINCE, "catchup": True}),
@@ -204,7 +204,7 @@ PLAIN: dict[str, Shape] = {
 SPECIAL: dict[str, Shape] = {
     "mapped_by_list": (mapped_by_list, {}),
     "mapped_by_nothing": (mapped_by_nothing, {}),
-    "mapped_by_task": (mapped_by_task, {}),
+    "mapped_by_upstream": (mapped_by_upstream, {}),
     "mapped_group": (mapped_group, {}),
     "weight_of_their_own": (weight_of_their_own, {}),
     "deadline": (only, {"deadline": _DEADLINE}),
