@@ -73,6 +73,9 @@ OPTIONS: dict[str, Option] = {
     ),
     "event_retention": Option("30d", "How long dispatched events are kept."),
     "dead_retention": Option("90d", "How long dead events are kept, to be looked at and replayed."),
+    "silent_after": Option(
+        "1d", "After how long without an event a published integration is marked as silent in the list."
+    ),
     "flask_blueprint": Option(
         "True", "Whether the receiver is also served at /pluginsv2/incoming.", "boolean"
     ),
@@ -103,6 +106,7 @@ class Settings:
     retry_for: timedelta
     event_retention: timedelta
     dead_retention: timedelta
+    silent_after: timedelta
     flask_blueprint: bool
 
 

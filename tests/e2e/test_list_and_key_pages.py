@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 
 from tests.house import Builder, House
 from workbench.processes import Processes, wait_until
@@ -88,6 +89,26 @@ def test_the_list_shows_what_there_is_and_how_it_goes(house: House, open_page: P
     assert row.locator("time").get_attribute("title", timeout=5000)
     copied = row.get_by_role("button", name="Copy the URL of Answers of the form")
     assert copied.get_attribute("data-copy") == f"{house.receive[0]}/{house.endpoints['form']}"
+
+
+def test_the_list_tells_what_was_given_up_and_who_fell_silent(house: House, open_page: Page) -> None:
+    """Dead events are counted and linked; so much silence is worth a mark."""
+    page = open_page
+    page.goto(INTEGRATIONS)
+    row = page.get_by_role("row", name="Answers of the form")
+    assert row.get_by_text("Silent").count() == 0
+    engine = create_engine(house.airflow.database)
+    with engine.begin() as connection:
+        connection.execute(
+            text("update incoming_event set state = 'dead', due_at = null, received_at = :at"),
+            {"at": datetime.now(timezone.utc) - timedelta(days=3)},
+        )
+    engine.dispose()
+    page.reload()
+    assert row.get_by_text("Silent").is_visible()
+    row.get_by_role("link", name="1 dead").click()
+    page.wait_for_url(re.compile(r"events/\?integration=form&state=dead"))
+    assert page.locator("tbody tr").count() == 1
 
 
 def test_a_title_can_not_be_markup(open_page: Page) -> None:
