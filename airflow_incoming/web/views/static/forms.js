@@ -74,6 +74,15 @@
     document.getElementById("leave-unsaved").showModal();
   }
 
+  // What a menu does to the integration opens its page anew.
+  function onSubmit(event) {
+    if (event.target.method !== "post" || event.target.matches("[data-unsaved-guard]") || !unsaved()) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    destination = event.submitter;
+    document.getElementById("leave-unsaved").showModal();
+  }
+
   function onLeave(event) {
     if (!event.target.closest("[data-leave]")) return;
     leaving = true;
@@ -93,9 +102,7 @@
   document.addEventListener("search", onSearch);
   document.addEventListener("click", onLink, true);
   document.addEventListener("click", onLeave);
-  document.addEventListener("submit", (event) => {
-    if (event.target.matches("form[data-unsaved-guard]") && !event.defaultPrevented) leaving = true;
-  });
+  document.addEventListener("submit", onSubmit, true);
   document.addEventListener("htmx:beforeOnLoad", (event) => {
     if (event.detail.xhr.getResponseHeader("HX-Redirect")) leaving = true;
   });
