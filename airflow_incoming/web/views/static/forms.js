@@ -74,9 +74,9 @@
     document.getElementById("leave-unsaved").showModal();
   }
 
-  // What a menu does to the integration opens its page anew.
+  // Forms whose answer is another page, such as those of a menu.
   function onSubmit(event) {
-    if (event.target.method !== "post" || event.target.matches("[data-unsaved-guard]") || !unsaved()) return;
+    if (!event.target.matches('form[hx-swap="none"]') || !unsaved()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     destination = event.submitter;
@@ -106,6 +106,7 @@
   document.addEventListener("htmx:beforeOnLoad", (event) => {
     if (event.detail.xhr.getResponseHeader("HX-Redirect")) leaving = true;
   });
+  document.addEventListener("htmx:responseError", () => { leaving = false; });
   document.addEventListener("htmx:load", (event) => remember(event.detail.elt.parentNode || document));
   window.addEventListener("beforeunload", (event) => unsaved() && event.preventDefault());
   remember(document);

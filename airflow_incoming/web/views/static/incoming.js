@@ -224,13 +224,16 @@
 
   const MISTAKE = '[aria-invalid="true"], .field-error[tabindex]';
 
-  function restorePlace(event) {
-    const { target, xhr } = event.detail;
-    const swapped = document.getElementById(target.id) || target;
+  function restoreScroll() {
     for (const [id, top] of scrolled) {
       const list = document.getElementById(id);
       if (list) list.scrollTop = top;
     }
+  }
+
+  function restoreFocus(event) {
+    const { target, xhr } = event.detail;
+    const swapped = document.getElementById(target.id) || target;
     // What is wrong comes first; else htmx has put the focus back on what has an id, or on [autofocus].
     if (xhr.status === 422 && swapped.isConnected) swapped.querySelector(MISTAKE)?.focus();
     if (!wasInside || document.activeElement !== document.body || !swapped.isConnected) return;
@@ -268,7 +271,8 @@
   document.addEventListener("cancel", (event) => mustStay(event.target) && event.preventDefault(), true);
   document.addEventListener("htmx:beforeSwap", beforeSwap);
   document.addEventListener("htmx:beforeSwap", rememberPlace);
-  document.addEventListener("htmx:afterSwap", restorePlace);
+  document.addEventListener("htmx:afterSwap", restoreScroll);
+  document.addEventListener("htmx:afterSettle", restoreFocus);
   document.addEventListener("htmx:sendError", showTrouble);
   document.addEventListener("htmx:beforeRequest", (event) => changes(event) && messages().replaceChildren());
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt.parentNode || document));
