@@ -15,7 +15,7 @@ import flask
 from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView
 from flask_appbuilder import expose as fab_expose
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.wrappers import Response
 
 from airflow_incoming.core.errors import IncomingError
@@ -90,7 +90,8 @@ def say_no_in_our_way(blueprint: flask.Blueprint) -> None:
     """Give a blueprint pages for what goes wrong, which look like ours."""
     blueprint.context_processor(context_of_pages)
     blueprint.register_error_handler(IncomingError, _show_error)
-    blueprint.register_error_handler(HTTPException, _show_http_error)
+    for status in default_exceptions:  # one by one: Airflow has its own for some, which would come first
+        blueprint.register_error_handler(status, _show_http_error)
     blueprint.register_error_handler(Exception, _show_unexpected)
 
 
@@ -160,6 +161,8 @@ def _show_error(error: IncomingError) -> ResponseReturnValue:
 def _show_http_error(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None or (error.code or 500) < 400:
         return error.get_response()  # a redirect, for one
+    if error.code == 400 and visitor_of(flask.request.cookies.get(TOKEN_COOKIE)) is None:
+        return _answer(Problem.signed_out())  # the CSRF protection comes first, but a new token wouldn't help
     return _answer(Problem.of_http(error))
 
 

@@ -65,7 +65,7 @@
 
   // Airflow's frame forbids the browser's own question, so links ask by a dialog of ours.
   function onLink(event) {
-    const link = event.target.closest("a[href]");
+    const link = event.target.closest('a[href]:not([data-sign-in="aside"])');
     const goes = link && !link.getAttribute("href").startsWith("#") && !link.hasAttribute("download");
     if (!goes || event.ctrlKey || event.metaKey || event.button !== 0 || !unsaved()) return;
     event.preventDefault();

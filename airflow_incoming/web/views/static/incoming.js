@@ -170,7 +170,10 @@
     if (!atOnce && Date.now() - renewed < CSRF_LIFE) return;
     renewed = Date.now();
     const answer = await fetch(document.body.dataset.csrfUrl, { headers: { Accept: "application/json" } });
-    if (!answer.ok) return; // signed out: the next change says so
+    if (!answer.ok) {
+      renewed = 0; // signed out, which the next change says; signed in again, it takes a new token
+      return;
+    }
     const { csrf_token: token } = await answer.json();
     document.body.setAttribute("hx-headers", JSON.stringify({ "X-CSRFToken": token }));
     for (const input of document.querySelectorAll('input[name="csrf_token"]')) input.value = token;
