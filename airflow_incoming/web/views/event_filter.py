@@ -68,7 +68,7 @@ class EventFilter:
         return self.texts.get("zone", "UTC")
 
     def local(self, name: str) -> str:
-        """Return ``since`` or ``until`` in that zone, as an input has it; what was typed where it is wrong."""
+        """Return ``since`` or ``until`` in that zone, as an input has it; as typed where it is wrong."""
         moment: datetime | None = getattr(self.criteria, name)
         if moment is None:
             return self.texts.get(name, "")
