@@ -31,11 +31,14 @@ from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
+from airflow_incoming.stores.rates import RedisRates
 from airflow_incoming.web.guard import GuardLimits
 from airflow_incoming.web.responses import status_of
 from airflow_incoming.web.views.services import Services
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from airflow_incoming.services.readiness import ReadinessCheck
 
 log = logging.getLogger(__name__)
@@ -71,11 +74,22 @@ def engine() -> Engine:
 
 
 @cache
+def redis_client() -> Redis | None:
+    """Return the client that everything of ours shares, where a Redis is configured."""
+    return connect(settings().redis_url) if settings().redis_url else None
+
+
+@cache
 def memory() -> DedupMemory | None:
     """Return the memory of deduplication hashes; None where no Redis is configured."""
-    if not settings().redis_url:
-        return None
-    return RedisDedup(connect(settings().redis_url), prefix=settings().redis_prefix)
+    redis = redis_client()
+    return None if redis is None else RedisDedup(redis, prefix=settings().redis_prefix)
+
+
+def rates() -> RedisRates | None:
+    """Return where rates are counted; None where no Redis is configured."""
+    redis = redis_client()
+    return None if redis is None else RedisRates(redis, prefix=settings().redis_prefix)
 
 
 class FernetCipher:
@@ -102,6 +116,18 @@ class FernetCipher:
             return fernet.decrypt(encrypted.encode())
         except InvalidToken as error:
             raise ValueError("encrypted with another key") from error
+
+    def is_current(self, encrypted: str) -> bool:
+        """Tell whether this was encrypted with the first of the keys in the configuration."""
+        from airflow.configuration import conf
+        from cryptography.fernet import Fernet, InvalidToken
+
+        newest = conf.get_mandatory_value("core", "fernet_key").split(",")[0].strip()
+        try:
+            Fernet(newest.encode()).decrypt(encrypted.encode())
+        except InvalidToken:
+            return False
+        return True
 
 
 @cache
@@ -203,7 +229,7 @@ def dispatch_loop() -> DispatchLoop:
 
 
 def guard_limits() -> GuardLimits:
-    """Return the bounds of what is read of a request before anybody looks at it."""
+    """Return the bounds of what is read of a request before anybody looks at it, and who is a proxy."""
     options = settings()
     return GuardLimits(
         max_body=options.max_body,
@@ -211,6 +237,7 @@ def guard_limits() -> GuardLimits:
         body_timeout=options.body_timeout.total_seconds(),
         max_concurrency=options.max_concurrency,
         max_buffered=options.max_buffered,
+        trusted_proxies=options.trusted_proxies,
     )
 
 
@@ -258,6 +285,7 @@ def _parts(*, dispatches: bool) -> Parts:
     return Parts(
         engine=engine(),
         memory=memory(),
+        rates=rates(),
         cipher=FernetCipher(),
         loop=dispatch_loop() if dispatches else None,
         policy=AdmissionPolicy(
@@ -267,6 +295,7 @@ def _parts(*, dispatches: bool) -> Parts:
             tokens=token_policy(),
         ),
         token_rate=options.token_rate,
+        failure_rate=options.auth_failure_rate,
         accept_timeout=accept_timeout(),
         clock=utcnow,
         status_of=status_of,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from airflow_incoming.core.addresses import Networks
 from airflow_incoming.core.errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -23,6 +24,7 @@ from airflow_incoming.core.errors import (
     RequestRejected,
 )
 from airflow_incoming.web.deadline import Deadline, Deadlines
+from airflow_incoming.web.proxies import with_client
 from airflow_incoming.web.responses import Response, from_error
 
 #: Seconds for which the rest of a refused body is read and thrown away. Closing with unread bytes
@@ -40,6 +42,7 @@ class GuardLimits:
 
     ``max_concurrency`` holds for each prefix; prefixes on the Flask bridge have
     ``max_bridge_concurrency``, well below the 40 threads that all synchronous routes share.
+    Proxies that are trusted say whose requests they pass on; without any, nobody is believed.
     """
 
     max_body: int = 2**20
@@ -49,6 +52,7 @@ class GuardLimits:
     max_concurrency: int = 256
     max_bridge_concurrency: int = 16
     max_buffered: int = 64 * 2**20
+    trusted_proxies: Networks = ()
 
 
 #: Called with the path of a refused request, the error, the sender's address, and bytes read so far.
@@ -104,7 +108,10 @@ class Guard:
             return
         with _Place(self, prefix) as place:
             try:
-                scope, body = await self._admit(scope, receive, place)
+                limits = self._limits or self._resolve_limits()
+                if limits.trusted_proxies:
+                    scope = with_client(scope, limits.trusted_proxies)
+                scope, body = await self._admit(scope, receive, place, limits)
             except ClientGone:
                 refusal = None
             except Exception as error:  # noqa: BLE001  becomes the answer
@@ -131,8 +138,9 @@ class Guard:
                 return prefix
         return None
 
-    async def _admit(self, scope: Scope, receive: Receive, place: _Place) -> tuple[Scope, bytes]:
-        limits = self._limits or self._resolve_limits()
+    async def _admit(
+        self, scope: Scope, receive: Receive, place: _Place, limits: GuardLimits
+    ) -> tuple[Scope, bytes]:
         length, exact = _check_headers(scope["headers"], limits)
         place.take(limits)
         with Deadline(self._body_deadlines):
