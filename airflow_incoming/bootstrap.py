@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 
 from airflow_incoming.core.admission import AdmissionPolicy
-from airflow_incoming.core.errors import SecretsUnprotected
 from airflow_incoming.core.tokens import TokenPolicy
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.services.checks import Bounds
@@ -31,6 +30,7 @@ from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
+from airflow_incoming.stores.fernet import FernetCipher
 from airflow_incoming.stores.rates import RedisRates
 from airflow_incoming.web.guard import GuardLimits
 from airflow_incoming.web.responses import status_of
@@ -90,44 +90,6 @@ def rates() -> RedisRates | None:
     """Return where rates are counted; None where no Redis is configured."""
     redis = redis_client()
     return None if redis is None else RedisRates(redis, prefix=settings().redis_prefix)
-
-
-class FernetCipher:
-    """Encrypts with Airflow's ``[core] fernet_key``."""
-
-    def encrypt(self, secret: bytes) -> str:
-        """Return the secret encrypted. Raises SecretsUnprotected where the key is empty."""
-        from airflow.models.crypto import get_fernet
-
-        fernet = get_fernet()
-        if not fernet.is_encrypted:
-            raise SecretsUnprotected()
-        return fernet.encrypt(secret).decode()
-
-    def decrypt(self, encrypted: str) -> bytes:
-        """Return the secret. Raises ValueError where it was encrypted with an unknown key."""
-        from airflow.models.crypto import get_fernet
-        from cryptography.fernet import InvalidToken
-
-        fernet = get_fernet()
-        if not fernet.is_encrypted:
-            raise ValueError("[core] fernet_key is empty")
-        try:
-            return fernet.decrypt(encrypted.encode())
-        except InvalidToken as error:
-            raise ValueError("encrypted with another key") from error
-
-    def is_current(self, encrypted: str) -> bool:
-        """Tell whether this was encrypted with the first of the keys in the configuration."""
-        from airflow.configuration import conf
-        from cryptography.fernet import Fernet, InvalidToken
-
-        newest = conf.get_mandatory_value("core", "fernet_key").split(",")[0].strip()
-        try:
-            Fernet(newest.encode()).decrypt(encrypted.encode())
-        except InvalidToken:
-            return False
-        return True
 
 
 @cache

@@ -103,8 +103,8 @@ class Diagnosis:
         name = "fernet key"
         try:
             self._cipher.encrypt(b"check")
-        except IncomingError:
-            yield Finding(name, "warning", "[core] fernet_key is empty; API keys can't be made. Set it.")
+        except IncomingError as error:
+            yield Finding(name, "warning", error.detail)
             return
         with reading(self._engine) as connection:
             unreadable = [key.name for key in keys.read_usable(connection, self._cipher) if not key.readable]
