@@ -39,8 +39,8 @@ class FernetCipher:
 
 
 def _fernet() -> Any:
-    from airflow.sdk.exceptions import AirflowException
     from airflow.models.crypto import get_fernet
+    from airflow.sdk.exceptions import AirflowException
 
     try:
         fernet = get_fernet()
