@@ -6,10 +6,11 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -132,11 +133,54 @@ class Siege:
         with closing(socket.create_connection((url.host, url.port or 80), timeout=20)) as connection:
             yield connection
 
-    def head(self, receiver: int, integration: str, *lines: bytes) -> bytes:
+    def head(self, receiver: int, integration: str, *lines: bytes, target: bytes = b"") -> bytes:
         """Return the beginning of a raw POST, without the empty line that ends it."""
         path = httpx.URL(self.house.url(integration, receiver)).raw_path
-        usual = (b"POST " + path + b" HTTP/1.1", b"Host: x", b"Content-Type: application/json")
-        return b"\r\n".join([*usual, *lines]) + b"\r\n"
+        return b"\r\n".join([b"POST " + path + target + b" HTTP/1.1", b"Host: x", *lines]) + b"\r\n"
+
+    def speak(self, receiver: int, *parts: bytes, more: bool = False) -> bytes:
+        """Send bytes that no client would, and return what is answered, until that is whole.
+
+        A server that waits for the rest is waited for until it gives up. ``more``: and what comes behind
+        a whole answer.
+        """
+        answered = b""
+        with self.wire(receiver) as connection, suppress(OSError):
+            connection.settimeout(BODY_TIMEOUT + 5)
+            connection.sendall(b"".join(parts))
+            while not _is_whole(answered) and (block := connection.recv(65536)):
+                answered += block
+            connection.settimeout(0.5)
+            while more and (block := connection.recv(65536)):
+                answered += block
+        return answered
+
+
+def _is_whole(answered: bytes) -> bool:
+    """Tell whether bytes are a whole answer, an interim one aside."""
+    head, end, body = answered.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 100"):
+        return _is_whole(body)
+    length = re.search(rb"(?im)^content-length: *(\d+)", head)
+    if length is None:  # chunked, or a 204
+        return bool(end) and (b" 204 " in head[:20] or body.endswith(b"0\r\n\r\n"))
+    return len(body) >= int(length[1])
+
+
+def parsed(answered: bytes) -> httpx.Response | None:
+    """Return the first answer in bytes; None where there is none."""
+    while answered.startswith(b"HTTP/1.1 100"):
+        answered = answered.partition(b"\r\n\r\n")[2]
+    if not answered:
+        return None
+    head, _, body = answered.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    headers = [tuple(line.split(b": ", 1)) for line in lines]
+    if (b"transfer-encoding", b"chunked") in headers:
+        size, _, body = body.partition(b"\r\n")
+        body = body[: int(size, 16)]
+        headers.remove((b"transfer-encoding", b"chunked"))
+    return httpx.Response(int(status.split()[1]), headers=headers, content=body)  # type: ignore[arg-type]
 
 
 def open_siege(house: House) -> Siege:

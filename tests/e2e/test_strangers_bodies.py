@@ -10,17 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.e2e.strangers import BODY_TIMEOUT, NATIVE, RECEIVERS, SERVE, Headers, Siege
+from tests.e2e.strangers import BODY_TIMEOUT, NATIVE, RECEIVERS, SERVE, Headers, Siege, parsed
 from tests.openapi import check
 
 MIB = 2**20
 #: How much memory a server may grow by under an attack: the bodies of one limit each, and noise.
 GROWTH = 20 * MIB
+#: What uvicorn itself says where it understands nothing.
+NO_HTTP = b"Invalid HTTP request received."
 
 
 @pytest.fixture(params=RECEIVERS.values(), ids=list(RECEIVERS))
@@ -154,24 +155,33 @@ def bodies(draw: Any) -> bytes:
 HEADERS = st.lists(
     st.sampled_from(
         [
-            ("Content-Type", "application/json"),
-            ("Content-Type", "application/x+json;charset=utf-8"),
-            ("Content-Type", "text/html"),
-            ("Content-Type", "é"),
-            ("Content-Encoding", "gzip"),
-            ("Content-Encoding", "identity"),
-            ("Authorization", "Bearer \x7f"),
-            ("Cookie", "a=\x80\xff"),
-            ("X-Request-Id", "\t'\"<script>\\"),
-            ("X_Request_Id", "x" * 5000),
-            ("Expect", "100-continue"),
-            ("Transfer-Encoding", "gzip"),
-            ("Connection", "close"),
-            ("Host", "[::1"),
+            b"Content-Type: application/json",
+            b"Content-Type: application/x+json;charset=utf-8",
+            b"Content-Type: text/html",
+            b"Content-Type: \xc3\xa9",
+            b"Content-Encoding: gzip",
+            b"Content-Encoding: identity",
+            b"Authorization: Bearer \xff",
+            b"Cookie: a=\x80\xff",
+            b"X-Request-Id: \t'\"<script>\\",
+            b"X_Request_Id: " + b"x" * 5000,
+            b"X-Forwarded-For: \xff, 127.0.0.1",
+            b"Expect: 100-continue",
+            b"Connection: close",
+            b"Host: [::1",
         ]
     ),
     max_size=3,
 )
+TARGETS = st.sampled_from([b"", b"?a=%ff", b"?", b"?a=%00&a=%0a", b"?\xc3\xa9=\xff"])
+
+
+def framed(body: bytes, *, chunked: bool) -> tuple[bytes, bytes]:
+    """Return the header that says how long a body is, and the body."""
+    if chunked:
+        chunk = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
+        return b"Transfer-Encoding: chunked", chunk + b"0\r\n\r\n"
+    return b"Content-Length: %d" % len(body), body
 
 
 def test_whatever_is_sent_is_answered_as_documented(siege: Siege, receiver: int) -> None:
@@ -179,22 +189,18 @@ def test_whatever_is_sent_is_answered_as_documented(siege: Siege, receiver: int)
     before = siege.events("fuzzed")
     accepted: dict[str, str] = {}
 
-    @settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(
-        body=bodies(),
-        headers=HEADERS,
-        chunked=st.booleans(),
-        query=st.sampled_from(["", "?a=%ff", "?é=\x00"]),
-    )
-    def send(body: bytes, headers: list[tuple[str, str]], chunked: bool, query: str) -> None:
-        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-        content = iter([body]) if chunked else body
-        try:
-            answer = siege.send(receiver, "fuzzed", content, raw, query=query)  # type: ignore[arg-type]
-        except httpx.RemoteProtocolError:  # the server closed: it understood nothing
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(body=bodies(), headers=HEADERS, chunked=st.booleans(), target=TARGETS)
+    def send(body: bytes, headers: list[bytes], chunked: bool, target: bytes) -> None:
+        if not any(header.startswith(b"Content-Type") for header in headers):
+            headers = [*headers, b"Content-Type: application/json"]
+        length, content = framed(body, chunked=chunked)
+        head = siege.head(receiver, "fuzzed", *headers, length, target=target)
+        answer = parsed(siege.speak(receiver, head, b"\r\n", content))
+        assert answer is not None
+        if answer.content == NO_HTTP:
+            assert answer.status_code == 400
             return
-        if answer.status_code == 400 and answer.headers.get("content-type", "").startswith("text/plain"):
-            return  # uvicorn's own: that was no HTTP
         check(answer)
         if answer.status_code == 200:
             accepted[answer.json()["event_id"]] = body.decode()
@@ -214,7 +220,7 @@ WIRE: dict[str, tuple[tuple[bytes, ...], bytes]] = {
     "two lengths": ((b"Content-Length: 2", b"Content-Length: 3"), b"{} "),
     "one length twice": ((b"Content-Length: 2", b"Content-Length: 2"), b"{}"),
     "a list of lengths": ((b"Content-Length: 2, 2",), b"{}"),
-    "more than the length": ((b"Content-Length: 2",), b"{}GET / HTTP/1.1\r\n\r\n"),
+    "more than the length": ((b"Content-Length: 2",), b"{}GET /incoming/x HTTP/1.1\r\nHost: x\r\n\r\n"),
     "less than the length": ((b"Content-Length: 9",), b"{}"),
     "a length and chunks": ((b"Content-Length: 2", b"Transfer-Encoding: chunked"), b"2\r\n{}\r\n0\r\n\r\n"),
     "chunks of nonsense": ((b"Transfer-Encoding: chunked",), b"x\r\n{}\r\n0\r\n\r\n"),
@@ -243,48 +249,45 @@ WIRE: dict[str, tuple[tuple[bytes, ...], bytes]] = {
 }
 
 
-def spoken(connection: socket.socket, *parts: bytes) -> bytes:
-    """Send, say that nothing more comes, and return all that is answered."""
-    answered = b""
-    with suppress(OSError):
-        connection.sendall(b"".join(parts))
-        connection.shutdown(socket.SHUT_WR)
-    with suppress(OSError):
-        while block := connection.recv(65536):
-            answered += block
-    return answered
+ODD_TARGETS = (
+    b"/\xff\xfe",
+    b"?a=\xff",
+    b"?a=\xc3\xa9",
+    b"/%00",
+    b"/%ff",
+    b"/..%2f..%2f",
+    b"/" + b"a" * 60_000,
+)
 
 
 def test_what_is_hardly_http_is_refused_and_nothing_of_it_stored(siege: Siege, receiver: int) -> None:
     """A status below 500 or a closed connection; what was answered 200 is stored, whole, and nothing else."""
     before = siege.events("open")
-    answers = {}
-    for name, (lines, body) in WIRE.items():
-        with siege.wire(receiver) as connection:
-            answers[name] = spoken(connection, siege.head(receiver, "open", *lines), b"\r\n", body)
-    for target in (
-        b"/\xff\xfe",
-        b"?a=\xff",
-        b"?a=\xc3\xa9",
-        b"/%00",
-        b"/%ff",
-        b"/..%2f..%2f",
-        b"/" + b"a" * 60_000,
-    ):
-        with siege.wire(receiver) as connection:
-            head = siege.head(receiver, "open", b"Content-Length: 2").replace(
-                b" HTTP/1.1", target + b" HTTP/1.1", 1
+    spoken = {
+        name: siege.head(receiver, "open", b"Content-Type: application/json", *lines) + b"\r\n" + body
+        for name, (lines, body) in WIRE.items()
+    }
+    for target in ODD_TARGETS:
+        lines = (b"Content-Type: application/json", b"Content-Length: 2")
+        spoken[f"target {target[:12]!r}"] = siege.head(receiver, "open", *lines, target=target) + b"\r\n{}"
+    with ThreadPoolExecutor(len(spoken)) as threads:
+        answers = dict(
+            zip(
+                spoken,
+                threads.map(lambda said: siege.speak(receiver, said, more=True), spoken.values()),
+                strict=True,
             )
-            answers[f"target {target[:12]!r}"] = spoken(connection, head, b"\r\n{}")
+        )
     failed = {
         name: answer[:300]
         for name, answer in answers.items()
-        if answer[9:10] == b"5" or b"Traceback" in answer
+        if b" 5" in answer[8:12] or b"Traceback" in answer or b"<html" in answer.lower()
     }
     assert failed == {}
-    stored = sum(answer.count(b'"status": "accepted"') for answer in answers.values())
-    new = {event_id: body for event_id, body in siege.events("open").items() if event_id not in before}
-    assert set(new.values()) <= {"{}"}
+    assert sum(bool(answer) for answer in answers.values()) > len(answers) // 2
+    stored = sum(answer.count(b"HTTP/1.1 200 ") for answer in answers.values())
+    new = [body for event_id, body in siege.events("open").items() if event_id not in before]
+    assert set(new) == {"{}"}
     assert len(new) == stored
     assert siege.send(receiver, "open").status_code == 200
 
