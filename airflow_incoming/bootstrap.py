@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 
 from airflow_incoming.core.admission import AdmissionPolicy
-from airflow_incoming.core.errors import SecretsUnprotected
 from airflow_incoming.core.tokens import TokenPolicy
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.services.checks import Bounds
@@ -31,11 +30,15 @@ from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
+from airflow_incoming.stores.fernet import FernetCipher
+from airflow_incoming.stores.rates import RedisRates
 from airflow_incoming.web.guard import GuardLimits
 from airflow_incoming.web.responses import status_of
 from airflow_incoming.web.views.services import Services
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from airflow_incoming.services.readiness import ReadinessCheck
 
 log = logging.getLogger(__name__)
@@ -71,37 +74,22 @@ def engine() -> Engine:
 
 
 @cache
+def redis_client() -> Redis | None:
+    """Return the client that everything of ours shares, where a Redis is configured."""
+    return connect(settings().redis_url) if settings().redis_url else None
+
+
+@cache
 def memory() -> DedupMemory | None:
     """Return the memory of deduplication hashes; None where no Redis is configured."""
-    if not settings().redis_url:
-        return None
-    return RedisDedup(connect(settings().redis_url), prefix=settings().redis_prefix)
+    redis = redis_client()
+    return None if redis is None else RedisDedup(redis, prefix=settings().redis_prefix)
 
 
-class FernetCipher:
-    """Encrypts with Airflow's ``[core] fernet_key``."""
-
-    def encrypt(self, secret: bytes) -> str:
-        """Return the secret encrypted. Raises SecretsUnprotected where the key is empty."""
-        from airflow.models.crypto import get_fernet
-
-        fernet = get_fernet()
-        if not fernet.is_encrypted:
-            raise SecretsUnprotected()
-        return fernet.encrypt(secret).decode()
-
-    def decrypt(self, encrypted: str) -> bytes:
-        """Return the secret. Raises ValueError where it was encrypted with an unknown key."""
-        from airflow.models.crypto import get_fernet
-        from cryptography.fernet import InvalidToken
-
-        fernet = get_fernet()
-        if not fernet.is_encrypted:
-            raise ValueError("[core] fernet_key is empty")
-        try:
-            return fernet.decrypt(encrypted.encode())
-        except InvalidToken as error:
-            raise ValueError("encrypted with another key") from error
+def rates() -> RedisRates | None:
+    """Return where rates are counted; None where no Redis is configured."""
+    redis = redis_client()
+    return None if redis is None else RedisRates(redis, prefix=settings().redis_prefix)
 
 
 @cache
@@ -203,7 +191,7 @@ def dispatch_loop() -> DispatchLoop:
 
 
 def guard_limits() -> GuardLimits:
-    """Return the bounds of what is read of a request before anybody looks at it."""
+    """Return the bounds of what is read of a request before anybody looks at it, and who is a proxy."""
     options = settings()
     return GuardLimits(
         max_body=options.max_body,
@@ -211,6 +199,7 @@ def guard_limits() -> GuardLimits:
         body_timeout=options.body_timeout.total_seconds(),
         max_concurrency=options.max_concurrency,
         max_buffered=options.max_buffered,
+        trusted_proxies=options.trusted_proxies,
     )
 
 
@@ -258,6 +247,7 @@ def _parts(*, dispatches: bool) -> Parts:
     return Parts(
         engine=engine(),
         memory=memory(),
+        rates=rates(),
         cipher=FernetCipher(),
         loop=dispatch_loop() if dispatches else None,
         policy=AdmissionPolicy(
@@ -267,6 +257,7 @@ def _parts(*, dispatches: bool) -> Parts:
             tokens=token_policy(),
         ),
         token_rate=options.token_rate,
+        failure_rate=options.auth_failure_rate,
         accept_timeout=accept_timeout(),
         clock=utcnow,
         status_of=status_of,

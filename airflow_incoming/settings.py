@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from airflow_incoming.core.addresses import Networks, parse_networks
 from airflow_incoming.core.units import Rate, format_duration, parse_duration, parse_rate, parse_size
 
 VERSION_ADDED = "0.1.0"
@@ -54,7 +55,16 @@ OPTIONS: dict[str, Option] = {
     "token_lifetime": Option("1h", "How long a JWT made from an API key is valid."),
     "token_leeway": Option("10s", "Difference between clocks that is tolerated in JWTs, at most 60s."),
     "token_rate": Option(
-        "30/m", "Failed attempts to exchange an API key for a JWT that one address may make in a process."
+        "30/m", "Failed attempts to exchange an API key for a JWT that one address may make."
+    ),
+    "auth_failure_rate": Option(
+        "600/m", "Requests to endpoints that one address may send without a valid credential."
+    ),
+    "trusted_proxies": Option(
+        "",
+        "Proxies in front of the receiver, as addresses and networks separated by commas: of a request that "
+        "comes from one, X-Forwarded-For tells the sender's address. Empty: nobody is believed.",
+        example="10.0.0.0/8, 192.0.2.7",
     ),
     "dispatcher": Option(
         "True",
@@ -100,6 +110,8 @@ class Settings:
     token_lifetime: timedelta
     token_leeway: timedelta
     token_rate: Rate
+    auth_failure_rate: Rate
+    trusted_proxies: Networks
     dispatcher: bool
     dispatch_batch: int
     dispatch_interval: timedelta
@@ -115,6 +127,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: _boolean(text),
     "timedelta": parse_duration,
     "Rate": parse_rate,
+    "Networks": parse_networks,
     "str": str,
 }
 _SIZES = frozenset(
