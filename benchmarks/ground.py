@@ -19,6 +19,8 @@ HOME = ROOT / ".bench"
 HERE = ROOT / "benchmarks"
 #: A conf of 1 MB is over the default limit; all else is as installed.
 LIMITS = {"conf": "2MiB"}
+#: Seconds that one of our programs may take.
+LIMIT = 1800
 _COMMON = {"state": "published", "deduplication": {"parameters": ["body.order.id"]}, "limits": LIMITS}
 INTEGRATIONS = (
     {"name": "orders", "dags": ["one"], **_COMMON},
@@ -98,14 +100,14 @@ class Ground:
             options=settings,
         )
 
-    def run_inside(self, airflow: Airflow, program: str, *arguments: str, seconds: int = 1800) -> dict[str, Any]:
+    def run_inside(self, airflow: Airflow, program: str, *arguments: str) -> dict[str, Any]:
         """Run one of ``programs/`` inside an Airflow and return the JSON that it prints last."""
         log = airflow.home / f"{program}.out"
         log.unlink(missing_ok=True)
         command = [self.environment.python, HERE / "programs" / f"{program}.py", *arguments]
         env = {**airflow.env, "PYTHONPATH": str(ROOT)}
         running = self.processes.start(Process(program, command, env=env, log=log))
-        wait_until(lambda: not running.alive, seconds=seconds, what=f"{program} to end")
+        wait_until(lambda: not running.alive, seconds=LIMIT, what=f"{program} to end")
         lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
         if not lines:
             raise Failed(f"{program} failed.\n{running.tail()}")

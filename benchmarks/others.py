@@ -50,7 +50,7 @@ class Figures:
             with step(f"Draining {events} events into a DAG of {dag}, and triggering it") as doing:
                 drained = self._ground.run_inside(airflow, "drain", integration, str(events))
                 with rest.server.turn():
-                    put = dict(kind="new", headers=rest.headers)
+                    put = {"kind": "new", "headers": rest.headers}
                     loader.run(rest.url, rest.body(1000), connections=1, seconds=1, **put)
                     # With more connections at once it fails; four is where it does most.
                     load = loader.run(rest.url, rest.body(1000), connections=4, seconds=5, **put)

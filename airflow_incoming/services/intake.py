@@ -170,13 +170,14 @@ class Intake:
         known = self._look(waiting)
         unknown = [one for one in waiting if _hash(one.event) not in known]
         owners = self._append(unknown, now) if unknown else {}
-        self._slide(waiting, known, now)
-        self._remember(unknown, owners, now)
+        # The answers are true from here on; nobody waits for what only makes the next ones faster.
         for one in waiting:
             remembered = known.get(_hash(one.event) or "")
             _resolve(one, owners[one.event.id] if remembered is None else remembered.event_id)
         if any(owner == event_id for event_id, owner in owners.items()):
             self._wake()
+        self._remember(unknown, owners, now)
+        self._slide(waiting, known, now)
 
     def _look(self, waiting: list[_Waiting]) -> dict[str | None, Known]:
         windows = {

@@ -25,11 +25,9 @@ def main() -> None:
 
 
 def _times(before: str, imported: str) -> list[float]:
-    program = PROGRAM.format(before=before, imported=imported)
-    return [
-        float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout.split()[-1])
-        for _ in range(ROUNDS)
-    ]
+    command = [sys.executable, "-c", PROGRAM.format(before=before, imported=imported)]
+    outputs = [subprocess.run(command, capture_output=True, check=True).stdout for _ in range(ROUNDS)]
+    return [float(output.split()[-1]) for output in outputs]
 
 
 if __name__ == "__main__":

@@ -20,9 +20,7 @@ LIMIT = 30.0
 
 
 def main(url: str, count: int) -> None:
-    connection = psycopg2.connect(
-        os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
-    )
+    connection = psycopg2.connect(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", ""))
     connection.autocommit = True
     times = []
     with connection.cursor() as cursor:
