@@ -20,7 +20,8 @@ from airflow_incoming.core.errors import (
 )
 from airflow_incoming.core.messages import Event, Outcome
 from airflow_incoming.db import tables
-from airflow_incoming.services.intake import SLIDE_EVERY, Intake, IntakeLimits
+from airflow_incoming.services.backlog import BacklogLimits
+from airflow_incoming.services.intake import SLIDE_EVERY, Intake
 from airflow_incoming.stores.dedup import DedupMemory, InMemoryDedup
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import NOW, make_event, random_hash
@@ -172,7 +173,7 @@ def test_what_waited_too_long_is_not_stored(engine: Engine, clock: Clock) -> Non
     """Its sender was told to send again; storing it as well could run it twice."""
     seconds = [0.0]
     intake = Intake(
-        Inbox(engine), None, clock=clock, limits=IntakeLimits(wait=10), monotonic=lambda: seconds[0]
+        Inbox(engine), None, clock=clock, limits=BacklogLimits(wait=10), monotonic=lambda: seconds[0]
     )
     late = intake.submit(make_event())
     seconds[0] = 10.1
@@ -254,7 +255,7 @@ def test_an_event_that_the_database_refuses_spoils_no_other(engine: Engine, cloc
 
 def test_a_full_backlog_and_a_stopped_intake_refuse(engine: Engine, clock: Clock) -> None:
     """Memory is bounded, and nothing is accepted that nobody will take in."""
-    intake = Intake(Inbox(engine), None, clock=clock, limits=IntakeLimits(backlog=2))
+    intake = Intake(Inbox(engine), None, clock=clock, limits=BacklogLimits(backlog=2))
     futures = [intake.submit(make_event()) for _ in range(3)]
     with pytest.raises(Overloaded):
         futures[2].result(0)
