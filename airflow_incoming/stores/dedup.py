@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from airflow_incoming.core.errors import RedisUnavailable
+from airflow_incoming.core.redis_url import SentinelAddress, parse_redis_url
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -212,20 +213,34 @@ class RedisDedup:
 
 
 def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
-    """Return a client for ``redis://``, ``rediss://`` or ``unix://``; connects at first use.
+    """Return a client for a server's URL or Sentinel's (see :mod:`core.redis_url`); connects at first use.
 
-    A broken connection is made anew once, a slow answer isn't waited for twice.
+    A broken connection is made anew once, a slow answer isn't waited for twice. Raises ValueError.
     """
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.exceptions import ConnectionError as Broken
     from redis.retry import Retry
 
-    client: Redis = Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 1, supported_errors=(Broken,)),
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(Broken,)),
+    }
+    address = parse_redis_url(url)
+    client: Redis = Redis.from_url(url, **options) if address is None else _primary(address, options)
+    return client
+
+
+def _primary(address: SentinelAddress, options: dict[str, Any]) -> Redis:
+    from redis.sentinel import Sentinel
+
+    common = options | {"ssl": address.tls}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py
+        address.sentinels, sentinel_kwargs=common | {"password": address.sentinel_password}
+    )
+    client: Redis = sentinel.master_for(
+        address.service, db=address.db, username=address.username, password=address.password, **common
     )
     return client
 

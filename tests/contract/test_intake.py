@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from datetime import timedelta
@@ -273,3 +274,24 @@ def test_stopping_takes_in_what_waits(engine: Engine, clock: Clock) -> None:
     intake.start()
     intake.stop()
     assert [future.result(0).status for future in futures] == ["accepted"] * 50
+
+
+def test_nobody_waits_until_redis_is_told(engine: Engine, clock: Clock) -> None:
+    """The event is committed; that the next ones are answered faster is no business of this one."""
+    told = threading.Event()
+
+    class Slow(InMemoryDedup):
+        def remember(self, memories: Any) -> None:
+            assert told.wait(10)
+            super().remember(memories)
+
+    memory, hash_ = Slow(), random_hash()
+    intake = Intake(Inbox(engine), memory, clock=clock)
+    intake.start()
+    first, second = make_event(hash_), make_event(hash_)
+    assert intake.submit(first).result(10).status == "accepted"
+    later = intake.submit(second)
+    told.set()
+    assert later.result(10) == Outcome(status="duplicate", event_id=first.id)
+    intake.stop()
+    assert memory.look({hash_: timedelta(days=7)})[hash_].event_id == first.id
