@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.measure import Results, Sample
 from benchmarks.scenarios import CROWD, HUGE, KNOWN, LARGE, NEW
 
-TRIGGER, TRIGGER_TEN = "api-server:rest-one", "api-server:rest-ten"
+TRIGGER, TRIGGER_TEN = "rest:one", "rest:ten"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from workbench.airflow import Airflow, make_secrets
@@ -104,7 +105,7 @@ class Ground:
         """Run one of ``programs/`` inside an Airflow and return the JSON that it prints last."""
         log = airflow.home / f"{program}.out"
         log.unlink(missing_ok=True)
-        command = [self.environment.python, HERE / "programs" / f"{program}.py", *arguments]
+        command: list[str | Path] = [self.environment.python, HERE / "programs" / f"{program}.py", *arguments]
         env = {**airflow.env, "PYTHONPATH": str(ROOT)}
         running = self.processes.start(Process(program, command, env=env, log=log))
         wait_until(lambda: not running.alive, seconds=LIMIT, what=f"{program} to end")

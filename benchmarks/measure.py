@@ -120,7 +120,7 @@ class Session:
                 contender.url,
                 body,
                 kind=kind,  # type: ignore[arg-type]  # a Kind
-                connections=scenario.connections,
+                connections=min(scenario.connections, contender.most_connections),
                 seconds=seconds,
                 headers=contender.headers,
             )

@@ -9,7 +9,7 @@ from benchmarks.load import Kind
 KB, MB = 1000, 1_000_000
 _HOMEMADE = ("echo", "one-commit", "group-commit", "flask")
 _OTHERS = ("webhook", "node-red")
-_AIRFLOW = ("api-server", "dispatching", "api-server:flask", "api-server:rest-one")
+_AIRFLOW = ("api-server", "dispatching", "api-server:flask", "rest:one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ SECURE = Scenario(name="new, with JWT", contenders=("serve", "serve:secure"))
 LARGE = Scenario(
     name="100 KB",
     size=100 * KB,
-    contenders=("group-commit", "serve", "api-server", "api-server:rest-one"),
+    contenders=("group-commit", "serve", "api-server", "rest:one"),
 )
 HUGE = replace(LARGE, name="1 MB", size=MB)
 
@@ -55,6 +55,6 @@ QUICK = (
     replace(NEW, contenders=_QUICK_NEW, rounds=2, seconds=3),
     replace(CROWD, contenders=("serve",), rounds=1, seconds=3),
     replace(KNOWN, contenders=("redis-only", "serve"), rounds=2, seconds=3),
-    replace(LARGE, contenders=("serve", "api-server:rest-one"), rounds=1, seconds=3),
-    replace(HUGE, contenders=("serve", "api-server:rest-one"), rounds=1, seconds=4),
+    replace(LARGE, contenders=("serve", "rest:one"), rounds=1, seconds=3),
+    replace(HUGE, contenders=("serve", "rest:one"), rounds=1, seconds=4),
 )

@@ -94,7 +94,10 @@ def _plain(database: str) -> str:
 def _bare(ground: Ground, name: str) -> Server:
     port, database = free_port(), ground.postgres.create_database()
     base = f"http://127.0.0.1:{port}"
-    command = [ground.environment.binary("uvicorn"), f"benchmarks.apps.bare:{name.replace('-', '_')}"]
+    command: list[str | Path] = [
+        ground.environment.binary("uvicorn"),
+        f"benchmarks.apps.bare:{name.replace('-', '_')}",
+    ]
     command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
     process = _start(
         ground,
@@ -112,9 +115,13 @@ def _flask(ground: Ground, name: str) -> Server:
     port, database = free_port(), ground.postgres.create_database()
     base = f"http://127.0.0.1:{port}"
     env = _bare_environment(ground, database)
-    make = [ground.environment.python, "-c", "from benchmarks.apps.homemade import make_table; make_table()"]
+    make: list[str | Path] = [
+        ground.environment.python,
+        "-c",
+        "from benchmarks.apps.homemade import make_table; make_table()",
+    ]
     subprocess.run(make, env=env, check=True, capture_output=True)
-    command = [ground.environment.binary("gunicorn"), "benchmarks.apps.homemade:app"]
+    command: list[str | Path] = [ground.environment.binary("gunicorn"), "benchmarks.apps.homemade:app"]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "8", "--log-level", "warning"]
     process = _start(
         ground,
@@ -208,6 +215,7 @@ _MAKERS: dict[str, Callable[[Ground, str], Server]] = {
     "serve-2": _serve,
     "api-server": _api_server,
     "dispatching": _api_server,
+    "rest": _api_server,
     "webhook": _webhook,
     "node-red": _node_red,
 }

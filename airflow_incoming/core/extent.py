@@ -6,7 +6,7 @@ before the event is dispatched. Where it isn't, the conf is made and measured ex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -44,9 +44,9 @@ def measure(payload: dict[str, Any] | list[Any]) -> Extent:
         named = container.__class__ is dict
         digits = 0 if named else len(str(leaves))
         characters += sum(map(len, container)) if named else digits * leaves
-        members = container.values() if named else container
+        members: Iterable[Any] = container.values() if named else container
         if not _CONTAINERS.isdisjoint(map(type, members)):
-            names = container if named else repeat("")
+            names: Iterable[str] = container if named else repeat("")
             for name, member in zip(names, members, strict=False):
                 if member and member.__class__ in _CONTAINERS:
                     waiting.append((member, prefix + len(name) + digits + 1))
@@ -56,9 +56,7 @@ def measure(payload: dict[str, Any] | list[Any]) -> Extent:
     return Extent(parameters=parameters, characters=characters)
 
 
-def conf_bound(
-    extent: Extent, body: bytes, configuration: Configuration, headers: Mapping[str, str]
-) -> int:
+def conf_bound(extent: Extent, body: bytes, configuration: Configuration, headers: Mapping[str, str]) -> int:
     """Return bytes that the conf of an event has at most, as :func:`core.conf.conf_size` counts them.
 
     No value takes more bytes in compact JSON than in the body, but for numbers.

@@ -38,7 +38,9 @@ def parse_redis_url(url: str) -> SentinelAddress | None:
             "redis+sentinel:// for one that fails over"
         )
     if not separator or scheme not in _SENTINEL:
-        raise ValueError("must begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://")
+        raise ValueError(
+            "must begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://"
+        )
     return _parse_sentinel(url, tls=scheme.startswith("rediss"))
 
 
@@ -48,7 +50,9 @@ def _parse_sentinel(url: str, *, tls: bool) -> SentinelAddress:
     username, _, password = credentials.partition(":")
     service, _, db = parts.path.strip("/").partition("/")
     if not hosts or not service or (db and not db.isdigit()):
-        raise ValueError("must name sentinels and a service: redis+sentinel://host:26379,host:26379/service/0")
+        raise ValueError(
+            "must name sentinels and a service: redis+sentinel://host:26379,host:26379/service/0"
+        )
     sentinel_password = parse_qs(parts.query).get("sentinel_password", [None])[0]
     return SentinelAddress(
         sentinels=tuple(_host(host) for host in hosts.split(",")),

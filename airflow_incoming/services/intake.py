@@ -111,7 +111,7 @@ class Intake:
             self.take_in(self._in_time(batch))
 
     def _in_time(self, batch: list[Waiting]) -> list[tuple[Event, Future[Outcome]]]:
-        """Refuse what waited too long: its sender was told to send it again; storing it could run it twice."""
+        """Refuse what waited too long: its sender sends it again, and storing it now could run it twice."""
         oldest = self._monotonic() - self._limits.wait
         for one in batch:
             if one.arrived < oldest:

@@ -239,7 +239,7 @@ def _primary(address: SentinelAddress, options: dict[str, Any]) -> Redis:
     sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py
         address.sentinels, sentinel_kwargs=common | {"password": address.sentinel_password}
     )
-    client: Redis = sentinel.master_for(
+    client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]  # redis-py
         address.service, db=address.db, username=address.username, password=address.password, **common
     )
     return client

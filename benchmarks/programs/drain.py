@@ -25,7 +25,8 @@ def main(name: str, count: int) -> None:
     with reading(bootstrap.engine()) as connection:
         integration = integrations.find(connection, name)
     assert integration is not None
-    assert integration.published is not None
+    version = integration.published
+    assert version is not None
     inbox, body = Inbox(bootstrap.engine()), order(1000).decode()
 
     def store(number: int) -> None:
@@ -34,7 +35,7 @@ def main(name: str, count: int) -> None:
                 id=(event_id := uuid6.uuid7()),
                 integration_id=integration.id,
                 integration=name,
-                version_id=integration.published.id,
+                version_id=version.id,
                 received_at=bootstrap.utcnow(),
                 body=body.replace(MARK, event_id.hex[:16]),
                 headers={"content-type": "application/json"},

@@ -30,5 +30,9 @@ def test_loading_the_plugin_imports_nothing_heavy() -> None:
     assert not {name for name in added if name.startswith(("sqlalchemy", "airflow.models"))}
     ours = {name for name in added if name.startswith("airflow_incoming")}
     assert "airflow_incoming.plugin" in ours
-    assert not {name for name in ours if name.startswith(("airflow_incoming.db", "airflow_incoming.services"))}
-    assert not {name for name in ours if name.startswith(("airflow_incoming.web", "airflow_incoming.bootstrap"))}
+    assert not {
+        name for name in ours if name.startswith(("airflow_incoming.db", "airflow_incoming.services"))
+    }
+    assert not {
+        name for name in ours if name.startswith(("airflow_incoming.web", "airflow_incoming.bootstrap"))
+    }

@@ -6,7 +6,8 @@ from airflow_incoming.core.redis_url import SentinelAddress, parse_redis_url
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "redis://:secret@h:6380/3", "rediss://h?ssl_cert_reqs=none", "unix:///run/redis.sock"]
+    "url",
+    ["redis://h", "redis://:secret@h:6380/3", "rediss://h?ssl_cert_reqs=none", "unix:///run/redis.sock"],
 )
 def test_the_url_of_one_server_is_redis_pys_own(url: str) -> None:
     """We read nothing into it."""

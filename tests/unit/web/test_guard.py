@@ -293,7 +293,9 @@ def test_other_methods_are_bounded_too(port: int, connect: Any) -> None:
     assert problem_of(wire.send(get, b"Content-Length: 65537\r\n\r\n").response()) == (413, "body_too_large")
 
 
-def test_a_place_on_the_bridge_is_free_with_the_end_of_the_answer(inner: Inner, serve: Any, connect: Any) -> None:
+def test_a_place_on_the_bridge_is_free_with_the_end_of_the_answer(
+    inner: Inner, serve: Any, connect: Any
+) -> None:
     """A client that sends its next request at once meets no refusal, though the application lingers."""
     lingering = threading.Event()
 
