@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_incoming.core.integration import Configuration
 
-_CONTAINERS = frozenset({dict, list})
+_CONTAINERS: frozenset[type] = frozenset({dict, list})
 
 #: Bytes that one character of a name becomes at most in JSON: a control character is ``\\u0001``, a
 #: backslash is doubled by flattening and again by JSON. In plain ASCII only the dot grows, to ``\\\\.``.
