@@ -21,7 +21,7 @@ from benchmarks.servers import Servers
 from workbench.processes import Processes
 from workbench.steps import Failed, say
 
-FIGURES = ("rest", "drain", "idle", "soak")
+FIGURES = ("drain", "idle", "mixed", "rest", "soak")
 
 
 def main() -> int:
@@ -98,7 +98,7 @@ def _figures(args: argparse.Namespace) -> tuple[str, ...]:
         return tuple(args.figures)
     if args.only or args.against:
         return ()
-    return ("drain", "idle") if args.quick else FIGURES
+    return ("drain", "idle", "mixed") if args.quick else FIGURES
 
 
 if __name__ == "__main__":

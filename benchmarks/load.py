@@ -22,6 +22,9 @@ POOL = 1000
 
 Kind = Literal["new", "known", "half"]
 
+#: Numbers of loads; each sends what no other has sent.
+_runs = itertools.count(1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
@@ -46,7 +49,6 @@ class Loader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runs = itertools.count(1)
         folder.mkdir(parents=True, exist_ok=True)
         wrk = shutil.which("wrk")
         self.program = [wrk, "-t1", "--latency"] if wrk else [sys.executable, str(HERE / "client.py")]
@@ -67,7 +69,7 @@ class Loader:
     ) -> Load:
         """Send ``body`` for so many seconds, with other digits at its MARK each time."""
         head, tail = self._write(url, body, headers or {})
-        arguments = [str(head), str(tail), kind, str(next(self._runs)), str(POOL)]
+        arguments = [str(head), str(tail), kind, str(next(_runs)), str(POOL)]
         command = [*self.program, f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "10s"]
         if "wrk" in self.name:
             command += ["-s", str(HERE / "load.lua"), url, "--", *arguments]

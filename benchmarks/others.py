@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.bodies import order
 from benchmarks.contenders import Contenders
 from benchmarks.ground import Ground
 from benchmarks.load import Loader
 from benchmarks.measure import Results
+from benchmarks.scenarios import MB
 from benchmarks.usage import cpu_seconds, memory
 from workbench.airflow import Airflow
 from workbench.processes import Process, fetch, free_port
@@ -29,10 +31,11 @@ class Figures:
         self._quick = quick
 
     def measure(self, name: str) -> None:
-        """Measure ``drain``, ``idle``, ``rest`` or ``soak``; say so where it fails."""
+        """Measure ``drain``, ``idle``, ``mixed``, ``rest`` or ``soak``; say so where it fails."""
         kinds: dict[str, Callable[[], None]] = {
             "drain": self._drain,
             "idle": self._idle,
+            "mixed": self._mixed,
             "rest": self._rest,
             "soak": self._soak,
         }
@@ -74,6 +77,24 @@ class Figures:
             found = self._ground.run_inside(airflow, "latency", contender.url, "20" if self._quick else "100")
             self._figures |= {f"idle_{name}_ms": found[name] for name in ("p50", "p95")}
             doing.note = f"p50 {found['p50']:.0f} ms"
+
+    def _mixed(self) -> None:
+        """Milliseconds that small requests take: alone, and while four connections send 1 MB each."""
+        contender = self._contenders.get("serve")
+        small, large = (Loader(self._ground.folder / name) for name in ("small", "large"))
+        body = contender.body(1000)
+        with step("Small requests beside large ones") as doing, contender.server.turn():
+            alone = small.run(contender.url, body, kind="new", connections=4, seconds=4)
+            with ThreadPoolExecutor(1) as pool:
+                beside = pool.submit(
+                    large.run, contender.url, contender.body(MB), kind="half", connections=4, seconds=6
+                )
+                time.sleep(1)
+                mixed = small.run(contender.url, body, kind="new", connections=4, seconds=4)
+            for name, load in (("small_alone", alone), ("small_beside_large", mixed)):
+                self._figures |= {f"{name}_p50_ms": load.p50, f"{name}_p99_ms": load.p99}
+            self._figures["large_rate_meanwhile"] = beside.result().rate
+            doing.note = f"p99 {alone.p99:.0f} ms alone, {mixed.p99:.0f} ms beside"
 
     def _rest(self) -> None:
         """CPU of idle processes (ms a second), time until `serve` answers, time to import the plugin."""
