@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from benchmarks.contenders import Contenders
 from benchmarks.ground import HOME, Ground
@@ -40,7 +41,8 @@ def main() -> int:
     except KeyboardInterrupt:
         say("\nStopped.")
         return 130
-    head = f"Measured on {machine()}, with {results.client}, fsync {args.fsync}."
+    head = f"Measured on {machine()}, with {results.client}, fsync {args.fsync}, "
+    head += f"{args.postgres or 'PostgreSQL of the wheel'}."
     write(results, scenarios, HOME, head)
     say(f"\n{head}\n\n{tables(results, scenarios)}\n\nIt took {time.monotonic() - began:.0f} s.")
     return 0
@@ -56,6 +58,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--figures", nargs="*", choices=FIGURES, help="only these figures, and no scenarios")
     parser.add_argument(
         "--fsync", choices=("on", "off"), default="on", help="PostgreSQL's; off measures without the disk"
+    )
+    parser.add_argument(
+        "--postgres",
+        type=Path,
+        metavar="FOLDER",
+        help="the programs of another PostgreSQL than the wheel's, which compresses slowly",
     )
     return parser.parse_args()
 
@@ -75,7 +83,7 @@ def _scenarios(args: argparse.Namespace) -> list[Scenario]:
 def _measure(
     args: argparse.Namespace, processes: Processes, scenarios: list[Scenario], results: Results
 ) -> None:
-    ground = Ground(processes, fsync=args.fsync)
+    ground = Ground(processes, fsync=args.fsync, postgres=args.postgres)
     servers = Servers(ground)
     try:
         ground.prepare()

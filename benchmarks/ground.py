@@ -41,11 +41,12 @@ class Template(NamedTuple):
 class Ground:
     """The services of one session. ``close`` ends what ``processes`` doesn't know of."""
 
-    def __init__(self, processes: Processes, *, fsync: str) -> None:
+    def __init__(self, processes: Processes, *, fsync: str, postgres: Path | None = None) -> None:
         self.processes = processes
         self.environment = Environment(HOME / "venv", REQUIREMENTS / "bench.txt")
         self.folder = HOME / "run"
         self._fsync = fsync
+        self._postgres = postgres
         self._keys = make_secrets()
 
     def prepare(self) -> None:
@@ -54,7 +55,7 @@ class Ground:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         with step("Starting PostgreSQL and Redis"):
-            programs, redis = find_postgres(HOME / "venv"), find_redis(HOME / "venv")
+            programs, redis = self._postgres or find_postgres(HOME / "venv"), find_redis(HOME / "venv")
             if programs is None or redis is None:
                 raise Failed("PostgreSQL or Redis is missing: neither a wheel nor the system brings it.")
             # Checkpoints would fall on some contenders and not on others.

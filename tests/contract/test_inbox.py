@@ -192,3 +192,19 @@ def test_a_connection_that_broke_while_idle_is_made_anew(
     other.dispose()
     inbox.append([make_event()], now=NOW)
     assert count(engine) == 2
+
+
+def test_large_bodies_are_compressed_fast_where_the_server_can(engine: Engine) -> None:
+    """And only for that transaction: whoever has the connection next finds the server's own setting."""
+    if engine.dialect.name != "postgresql":
+        pytest.skip("other databases compress in their own way")
+    with engine.connect() as connection:
+        query = (
+            "select setting, 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'"
+        )
+        setting, can = connection.exec_driver_sql(query).one()
+    Inbox(engine).append([make_event(body='["' + "abc" * inbox_postgresql.LARGE + '"]')], now=NOW)
+    with engine.connect() as connection:
+        used = connection.exec_driver_sql("select pg_column_compression(body) from incoming_event").scalar()
+        assert used == ("lz4" if can else "pglz")
+        assert connection.exec_driver_sql("show default_toast_compression").scalar() == setting
