@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_incoming.core.addresses import Networks, parse_networks
+from airflow_incoming.core.redis_url import parse_redis_url
 from airflow_incoming.core.units import Rate, format_duration, parse_duration, parse_rate, parse_size
 
 VERSION_ADDED = "0.1.0"
@@ -27,9 +28,9 @@ class Option:
 OPTIONS: dict[str, Option] = {
     "redis_url": Option(
         "",
-        "Redis or Valkey that remembers deduplication hashes: redis://, rediss:// or unix://. Empty: the "
-        "metadata database alone decides, which is right but slower. Give it a database of its own with "
-        "maxmemory-policy noeviction.",
+        "Redis or Valkey that remembers deduplication hashes: redis://, rediss://, unix://, or "
+        "redis+sentinel://host:26379,host:26379/service. Empty: the metadata database alone decides, which "
+        "is right but slower. Give it a database of its own with maxmemory-policy noeviction.",
         example="redis://:password@redis.example.com:6379/3",
         sensitive=True,
     ),
@@ -149,7 +150,8 @@ def read_settings(get: Callable[[str], str | None]) -> Settings:
             values[name] = parse(text)
             _check(name, values[name])
         except ValueError as error:
-            raise ValueError(f"[incoming] {name} = {text!r}: {error}") from error
+            told = "…" if option.sensitive else repr(text)
+            raise ValueError(f"[incoming] {name} = {told}: {error}") from error
     return Settings(**values)
 
 
@@ -158,6 +160,8 @@ _LONGEST = {"token_leeway": timedelta(seconds=60), "token_lifetime": timedelta(d
 
 
 def _check(name: str, value: Any) -> None:
+    if name == "redis_url" and value:
+        parse_redis_url(value)
     longest = _LONGEST.get(name)
     if longest is not None and value > longest:
         raise ValueError(f"must be at most {format_duration(longest)}")

@@ -11,9 +11,10 @@ from sqlalchemy import Engine
 
 from airflow_incoming.core.admission import AdmissionPolicy
 from airflow_incoming.core.units import Rate
+from airflow_incoming.services.backlog import BacklogLimits
 from airflow_incoming.services.capture import Capturing
 from airflow_incoming.services.health import Health
-from airflow_incoming.services.intake import Intake, IntakeLimits
+from airflow_incoming.services.intake import Intake
 from airflow_incoming.services.keys import TokenIssuer
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.metrics import Emits, Meter
@@ -61,7 +62,7 @@ class Container:
             Inbox(parts.engine),
             parts.memory,
             clock=parts.clock,
-            limits=IntakeLimits(wait=parts.accept_timeout),
+            limits=BacklogLimits(wait=parts.accept_timeout),
             wake=parts.loop.wake if parts.loop else lambda: None,
         )
         self.tally = Tally(

@@ -24,9 +24,9 @@ from airflow_incoming.stores.directory import Directory, Snapshot
 log = logging.getLogger(__name__)
 
 #: Bytes up to which a body is parsed at once, on the caller's thread. A larger one would hold up
-#: the event loop, so it is parsed on a thread of the pool.
+#: the event loop, so it is parsed on another thread.
 INLINE_BODY = 16 * 1024
-#: Threads of the pool, and how much may wait for them: requests, and bytes of their bodies.
+#: Threads for large bodies, and how much may wait for other threads: requests, and bytes of bodies.
 THREADS = 2
 MAX_WAITING = 1000
 MAX_WAITING_BYTES = 64 * 2**20
@@ -86,7 +86,8 @@ class Receiver:
         self._failure_rate = failure_rate
         self._accept_timeout = accept_timeout
         self._monotonic = monotonic
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-receive")
+        self._large = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-large")
+        self._small = ThreadPoolExecutor(1, thread_name_prefix="incoming-small")
         self._waiting = 0
         self._waiting_bytes = 0
         self._lock = threading.Lock()
@@ -99,8 +100,10 @@ class Receiver:
         if not self._enter(len(request.body)):
             return self._refuse(request, Overloaded())
         future: Future[Outcome] = Future()
+        # Small ones, which wait for the directory alone, don't wait behind large ones, too.
+        pool = self._small if len(request.body) <= INLINE_BODY else self._large
         try:
-            self._pool.submit(self._decide_later, request, future, self._monotonic())
+            pool.submit(self._decide_later, request, future, self._monotonic())
         except RuntimeError:  # the pool is closed
             self._leave(len(request.body))
             future.set_exception(Stopping())
@@ -108,7 +111,8 @@ class Receiver:
 
     def close(self) -> None:
         """Stop the threads; requests that come later are refused."""
-        self._pool.shutdown(wait=False)
+        self._large.shutdown(wait=False)
+        self._small.shutdown(wait=False)
 
     def _decide(self, request: Request, snapshot: Snapshot) -> Future[Outcome]:
         try:

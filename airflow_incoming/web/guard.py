@@ -122,7 +122,7 @@ class Guard:
                     remote = (scope.get("client") or (None,))[0]
                     self._tell_refused(get_route_path(scope), error, remote, place.held)
             else:
-                await self._app(scope, _Replay(body, receive), send)
+                await self._app(scope, _Replay(body, receive), place.freeing(send))
                 return
         if refusal is None:
             await _end_unread(send)
@@ -202,7 +202,7 @@ class _Place:
 
     def __exit__(self, *_: object) -> None:
         self._guard._reading -= self._reading
-        self._guard._occupied[self._prefix] -= self._taken
+        self._free()
         self._guard._buffered -= self.held
 
     def begin(self, limits: GuardLimits) -> None:
@@ -211,6 +211,26 @@ class _Place:
             raise Overloaded()
         self._guard._reading += 1
         self._reading = 1
+
+    def _free(self) -> None:
+        self._guard._occupied[self._prefix] -= self._taken
+        self._taken = 0
+
+    def freeing(self, send: Send) -> Send:
+        """Return a ``send`` that gives the place back with the end of the answer.
+
+        A client that keeps all places busy sends its next request before the application has returned
+        from the last. Only on the bridge are places so few that it would meet a refusal.
+        """
+        if not self._prefix.startswith(BRIDGE):
+            return send
+
+        async def send_and_free(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._free()
+            await send(message)
+
+        return send_and_free
 
     def take(self, limits: GuardLimits) -> None:
         """Occupy one of the places of requests that were read. Raises Overloaded."""

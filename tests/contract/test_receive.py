@@ -18,7 +18,7 @@ from airflow_incoming.core.messages import Endpoint, Event, Outcome, Request
 from airflow_incoming.core.tokens import TokenPolicy
 from airflow_incoming.core.units import Rate
 from airflow_incoming.services.rates import Rates
-from airflow_incoming.services.receive import MAX_WAITING, Receiver
+from airflow_incoming.services.receive import INLINE_BODY, MAX_WAITING, THREADS, Receiver
 from airflow_incoming.stores.directory import Snapshot
 from tests.contract.samples import INTEGRATION, NOW, VERSION
 
@@ -218,3 +218,29 @@ def test_a_closed_receiver_refuses(house: House) -> None:
     house.receiver.close()
     with pytest.raises(Stopping):
         house.post().result(0)
+
+
+def test_a_small_request_never_waits_behind_large_ones(house: House) -> None:
+    """Whatever large bodies are being parsed or wait for it: small ones have ways of their own."""
+    house.directory.known = house.directory.snapshot
+    released, parsing = threading.Event(), threading.Barrier(THREADS + 1)
+
+    def stuck(request: Request, snapshot: Snapshot) -> Future[Outcome]:
+        parsing.wait(10)
+        released.wait(10)
+        return decide(request, snapshot)
+
+    decide = house.receiver._decide
+    large = b'{"a": "%s"}' % (b"x" * INLINE_BODY)
+    house.directory.answers.set()
+    house.receiver._decide = stuck  # type: ignore[method-assign]
+    stuck_ones = [house.post(large) for _ in range(THREADS)]
+    parsing.wait(10)
+    house.receiver._decide = decide  # type: ignore[method-assign]
+    waiting = [house.post(large) for _ in range(5)]
+    assert house.post().done(), "with a fresh directory a small one is decided at once"
+    house.directory.known = None
+    assert house.post().result(5).status == "accepted", "with a stale one after a look at the database"
+    assert not any(one.done() for one in (*stuck_ones, *waiting))
+    released.set()
+    assert {one.result(10).status for one in (*stuck_ones, *waiting)} == {"accepted"}

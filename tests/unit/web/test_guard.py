@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -336,6 +337,25 @@ def test_other_methods_are_bounded_too(port: int, connect: Any) -> None:
     wire = connect(port).send(get, b"\r\n")
     assert json.loads(wire.response()[2])["length"] == 0
     assert problem_of(wire.send(get, b"Content-Length: 65537\r\n\r\n").response()) == (413, "body_too_large")
+
+
+def test_a_place_on_the_bridge_is_free_with_the_end_of_the_answer(
+    inner: Inner, serve: Any, connect: Any
+) -> None:
+    """A client that sends its next request at once meets no refusal, though the application lingers."""
+    lingering = threading.Event()
+
+    async def linger(scope: Any, receive: Any, send: Any) -> None:
+        await inner(scope, receive, send)
+        while not lingering.is_set():
+            await asyncio.sleep(0.005)
+
+    limits = replace(LIMITS, max_bridge_concurrency=1)
+    port = serve(Guard(linger, prefixes=("/pluginsv2/incoming",), limits=limits), lifespan="off")
+    bridged = b"POST /pluginsv2/incoming/abc HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"
+    assert connect(port).send(bridged).response()[0] == 200
+    assert connect(port).send(bridged).response()[0] == 200
+    lingering.set()
 
 
 @pytest.mark.parametrize("path", [b"/api/v2/dags", b"/incomings/abc", b"/pluginsv2/incoming2", b"/"])
