@@ -29,6 +29,7 @@ from airflow_incoming.services.metrics import AirflowStats, Emits
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
+from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
 from airflow_incoming.stores.fernet import FernetCipher
 from airflow_incoming.stores.rates import RedisRates
@@ -90,6 +91,12 @@ def rates() -> RedisRates | None:
     """Return where rates are counted; None where no Redis is configured."""
     redis = redis_client()
     return None if redis is None else RedisRates(redis, prefix=settings().redis_prefix)
+
+
+def bell() -> Bell | None:
+    """Return what wakes dispatchers in other processes; None where no Redis is configured."""
+    redis = redis_client()
+    return None if redis is None else Bell(redis, prefix=settings().redis_prefix)
 
 
 @cache
@@ -187,7 +194,7 @@ def dispatch_loop() -> DispatchLoop:
         dead_retention=options.dead_retention,
         measure=None if (emit := emitter()) is None else partial(measure, engine(), emit),
     )
-    return DispatchLoop(one, housekeeping, interval=options.dispatch_interval)
+    return DispatchLoop(one, housekeeping, interval=options.dispatch_interval, bell=bell())
 
 
 def guard_limits() -> GuardLimits:
@@ -250,6 +257,7 @@ def _parts(*, dispatches: bool) -> Parts:
         rates=rates(),
         cipher=FernetCipher(),
         loop=dispatch_loop() if dispatches else None,
+        bell=None if dispatches else bell(),
         policy=AdmissionPolicy(
             max_body=options.max_body,
             max_conf=options.max_conf,

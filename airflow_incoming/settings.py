@@ -74,7 +74,7 @@ OPTIONS: dict[str, Option] = {
         "boolean",
     ),
     "dispatch_batch": Option(
-        "32", "Events that the dispatcher turns into DAG runs in one transaction.", "integer"
+        "100", "Events that the dispatcher turns into DAG runs in one transaction, at most.", "integer"
     ),
     "dispatch_interval": Option(
         "1s", "How often the dispatcher looks for events that another process accepted."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from airflow_incoming.core.integration import Configuration
@@ -103,10 +103,11 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PendingEvent:
-    """An event that waits for its DAG runs, with the configuration it was accepted under."""
+    """An event that waits for its DAG runs: the configuration it was accepted under, the conf they get."""
 
     event: Event
     configuration: Configuration
+    conf: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

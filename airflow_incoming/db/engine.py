@@ -58,6 +58,9 @@ def make_engine(url: str, *, connect_args: dict[str, Any] | None = None, pool_si
         # As Airflow does. MySQL's default would read old rows after waiting for a lock, and a
         # dispatcher would lock out new events with the gap at the end of the due ones.
         pool["isolation_level"] = "READ COMMITTED"
+    if backend == "postgresql" and parsed.get_driver_name() == "psycopg2":
+        # Many UPDATEs travel together, and not each after the answer to the one before.
+        pool["executemany_mode"] = "values_plus_batch"
     # Parameters are bodies and confs: they never get into an error message, and so into no log.
     engine = create_engine(parsed, connect_args=arguments, hide_parameters=True, **pool)
     _prepare_connections(engine)

@@ -22,6 +22,7 @@ from airflow_incoming.services.notes import StatusOf
 from airflow_incoming.services.rates import Rates
 from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.tally import Tally, WatchedIssuer
+from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
@@ -34,6 +35,7 @@ class Parts:
     """What a receiving process is made of.
 
     ``memory`` and ``rates`` None: no Redis; ``loop`` None: no dispatcher; ``emit`` None: no metrics.
+    ``bell`` wakes the dispatchers of other processes; None where this one has its own, or no Redis.
     """
 
     engine: Engine
@@ -41,6 +43,7 @@ class Parts:
     rates: RateStore | None
     cipher: Cipher
     loop: DispatchLoop | None
+    bell: Bell | None
     policy: AdmissionPolicy
     token_rate: Rate
     failure_rate: Rate
@@ -56,6 +59,7 @@ class Container:
     def __init__(self, parts: Parts) -> None:
         self._rates = Rates(parts.rates)
         self._loop = parts.loop
+        self._bell = parts.bell
         self._directory = Directory(parts.engine, parts.cipher)
         self._capturing = Capturing(parts.engine)
         self._intake = Intake(
@@ -63,7 +67,7 @@ class Container:
             parts.memory,
             clock=parts.clock,
             limits=BacklogLimits(wait=parts.accept_timeout),
-            wake=parts.loop.wake if parts.loop else lambda: None,
+            wake=_wake(parts),
         )
         self.tally = Tally(
             parts.engine,
@@ -97,6 +101,8 @@ class Container:
             self.tally.start()
             self._rates.start()
             self._intake.start()
+            if self._bell is not None:
+                self._bell.start()
             if self._loop is not None:
                 self._loop.start()
 
@@ -112,8 +118,16 @@ class Container:
             self._capturing.close()
             self.tally.stop()
             self._directory.close()
+            if self._bell is not None:
+                self._bell.stop()
             if self._loop is not None:
                 self._loop.stop()
+
+
+def _wake(parts: Parts) -> Callable[[], None]:
+    if parts.loop is not None:
+        return parts.loop.wake
+    return parts.bell.ring if parts.bell is not None else lambda: None
 
 
 def _token_issuer(parts: Parts, directory: Directory, rates: Rates) -> TokenIssuer:

@@ -43,6 +43,7 @@ class DagState:
     allowed_run_types: tuple[str, ...] | None
     version_id: UUID | None
     dag_hash: str | None
+    bundle_version: str | None
 
     @property
     def startable(self) -> bool:
@@ -95,6 +96,7 @@ def dag_states(session: Session, dag_ids: Collection[str]) -> dict[str, DagState
                 DagModel.is_paused,
                 DagModel.has_import_errors,
                 DagModel.allowed_run_types,
+                DagModel.bundle_version,
                 SerializedDagModel.dag_version_id,
                 SerializedDagModel.dag_hash,
             )
@@ -107,7 +109,7 @@ def dag_states(session: Session, dag_ids: Collection[str]) -> dict[str, DagState
             .outerjoin(SerializedDagModel, SerializedDagModel.dag_version_id == DagVersion.id)
             .where(DagModel.dag_id.in_(chunk))
         )
-        for dag_id, stale, paused, import_errors, run_types, version_id, dag_hash in rows:
+        for dag_id, stale, paused, import_errors, run_types, bundle_version, version_id, dag_hash in rows:
             states[dag_id] = DagState(
                 dag_id=dag_id,
                 stale=bool(stale),
@@ -116,6 +118,7 @@ def dag_states(session: Session, dag_ids: Collection[str]) -> dict[str, DagState
                 allowed_run_types=None if run_types is None else tuple(map(str, run_types)),
                 version_id=version_id,
                 dag_hash=dag_hash,
+                bundle_version=bundle_version,
             )
     return states
 

@@ -7,11 +7,10 @@ each event to one of them.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
@@ -28,6 +27,8 @@ from airflow_incoming.core.errors import (
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.db.engine import reading, translate
+from airflow_incoming.services.batches import BatchSize, Tally
+from airflow_incoming.services.suspects import Suspects
 from airflow_incoming.stores import integrations, queue
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ log = logging.getLogger(__name__)
 LONGEST_BACKOFF = 300
 #: Configurations kept in memory; versions never change.
 CACHED_CONFIGURATIONS = 1000
-#: How often an event may meet a database error before it is taken for its cause.
-SUSPICIONS = 3
+#: Characters of bodies that are parsed at a time.
+PART_SIZE = 2**21
 
 
 class Launcher(Protocol):
@@ -46,9 +47,12 @@ class Launcher(Protocol):
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
         """Read once what the whole batch needs."""
 
-    def launch(
-        self, session: Session, event: Event, configuration: Configuration, conf: Mapping[str, Any]
-    ) -> tuple[Started, ...]:
+    def launch_together(
+        self, session: Session, pending: Sequence[PendingEvent]
+    ) -> Mapping[UUID, tuple[Started, ...]]:
+        """Start as many of the events as can be started together; when it raises, nothing was made."""
+
+    def launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
         """Start every target of an event. Raises DispatchFailed, AlreadyLaunched, TransactionLost."""
 
     def ready(self, session: Session, dag_ids: Collection[str], asset_uris: Collection[str]) -> set[str]:
@@ -61,30 +65,8 @@ class Launcher(Protocol):
         """Forget what was not committed."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What became of the events of some batches."""
-
-    dispatched: int = 0
-    failed: int = 0
-    dead: int = 0
-    held: int = 0
-
-    @property
-    def total(self) -> int:
-        """Return how many events were taken."""
-        return self.dispatched + self.failed + self.dead + self.held
-
-    def add(self, other: Tally) -> None:
-        """Add another tally."""
-        self.dispatched += other.dispatched
-        self.failed += other.failed
-        self.dead += other.dead
-        self.held += other.held
-
-
 class Dispatcher:
-    """Dispatches due events, a batch in each transaction."""
+    """Dispatches due events, at most ``batch`` of them in each transaction."""
 
     def __init__(
         self,
@@ -92,18 +74,18 @@ class Dispatcher:
         launcher: Launcher,
         *,
         clock: Callable[[], datetime],
-        batch: int = 32,
+        batch: int = 100,
         retry_for: timedelta = timedelta(days=1),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._launcher = launcher
         self._clock = clock
-        self._batch = batch
+        self._monotonic = monotonic
+        self._size = BatchSize(batch)
         self._retry_for = retry_for
         self._configurations: dict[UUID, Configuration] = {}
-        #: Events that ended a whole batch, and why: in the next one they are set aside.
-        self._spoilers: dict[UUID, str] = {}
-        self._suspicions: Counter[UUID] = Counter()
+        self._suspects = Suspects()
 
     def dispatch_batch(self) -> Tally:
         """Dispatch one batch; an empty tally means that nothing was due.
@@ -114,6 +96,7 @@ class Dispatcher:
         with reading(self._engine) as connection:
             if not queue.has_due(connection, self._clock()):
                 return Tally()
+        begun = self._monotonic()
         try:
             with Session(self._engine, autoflush=False, expire_on_commit=False) as session, session.begin():
                 tally = self._dispatch(session)
@@ -126,6 +109,8 @@ class Dispatcher:
         except BaseException:
             self._launcher.discard()
             raise
+        self._size.adapt(tally.total, self._monotonic() - begun)
+        self._suspects.acquit()
         self._launcher.announce()
         return tally
 
@@ -142,69 +127,90 @@ class Dispatcher:
     def _dispatch(self, session: Session) -> Tally:
         now = self._clock()
         connection = session.connection()
-        taken = queue.take(connection, limit=self._batch, now=now)
+        taken = queue.take(connection, limit=self._size.now, now=now)
         suspended = self._hold_suspended(connection, [one.event for one in taken])
         tally = Tally(held=sum(one.event.integration_id in suspended for one in taken))
         taken = [one for one in taken if one.event.integration_id not in suspended]
-        configurations = self._read_configurations(connection, {one.event.version_id for one in taken})
-        pending = [
-            PendingEvent(event=one.event, configuration=configurations[one.event.version_id])
-            for one in taken
-            if one.event.version_id in configurations
-        ]
-        self._launcher.prepare(session, pending)
-        started: dict[UUID, tuple[Started, ...]] = {}
-        for one in taken:
-            try:
-                started[one.event.id] = self._launch(session, one.event, configurations)
-                tally.dispatched += 1
-            except DispatchFailed as error:
-                self._mark_failure(connection, one, error, now, tally)
-        queue.mark_dispatched(connection, started, now)
+        self._read_configurations(connection, {one.event.version_id for one in taken})
+        for part in _parts(taken):
+            tally.add(self._dispatch_part(session, part, now))
         return tally
 
-    def _launch(
-        self, session: Session, event: Event, configurations: Mapping[UUID, Configuration]
-    ) -> tuple[Started, ...]:
-        """Start an event's targets, all or none of them. Raises DispatchFailed, TransactionLost."""
-        configuration = configurations.get(event.version_id)
+    def _dispatch_part(self, session: Session, taken: Sequence[queue.Taken], now: datetime) -> Tally:
+        """Start what some events are to start, and mark each of them."""
+        tally = Tally()
+        pending: list[PendingEvent] = []
+        failed: dict[UUID, DispatchFailed] = {}
+        for one in taken:
+            try:
+                pending.append(self._ready(one.event))
+            except DispatchFailed as error:
+                failed[one.event.id] = error
+        self._launcher.prepare(session, pending)
+        started = self._launch_together(session, pending)
+        for each in pending:
+            if each.event.id not in started:
+                try:
+                    started[each.event.id] = self._launch(session, each)
+                except DispatchFailed as error:
+                    failed[each.event.id] = error
+        for one in taken:
+            if one.event.id in failed:
+                self._mark_failure(session.connection(), one, failed[one.event.id], now, tally)
+        queue.mark_dispatched(session.connection(), started, now)
+        tally.dispatched = len(started)
+        return tally
+
+    def _ready(self, event: Event) -> PendingEvent:
+        """Return an event with what its runs receive. Raises DispatchFailed where that is unknown."""
+        reason = self._suspects.verdict(event.id)
+        if reason is not None:
+            raise DispatchFailed(reason, retry=True)
+        configuration = self._configurations.get(event.version_id)
         if configuration is None:
             raise DispatchFailed("This release can't read the integration's configuration.", retry=True)
-        if event.id in self._spoilers:
-            raise DispatchFailed(self._spoilers.pop(event.id), retry=True)
+        try:
+            return PendingEvent(event=event, configuration=configuration, conf=conf_of(event, configuration))
+        except Exception as error:
+            raise _unexpected(event, error) from error
+
+    def _launch_together(
+        self, session: Session, pending: Sequence[PendingEvent]
+    ) -> dict[UUID, tuple[Started, ...]]:
+        """Start those events that can be started together; the others are left to be started alone."""
+        together = [one for one in pending if self._suspects.may_join(one.event.id)]
+        try:
+            return dict(self._launcher.launch_together(session, together))
+        except Exception as error:
+            if _ends_transaction(error):
+                self._suspects.suspect_together(one.event.id for one in together)
+                raise
+            log.warning("%d events could not be started together: %s", len(together), type(error).__name__)
+            return {}
+
+    def _launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
+        """Start an event's targets, all or none of them. Raises DispatchFailed, TransactionLost."""
         savepoint = session.begin_nested()
         try:
-            conf = conf_of(event, configuration)
-            started = self._launcher.launch(session, event, configuration, conf)
+            started = self._launcher.launch(session, one)
             savepoint.commit()
             return started
         except AlreadyLaunched as error:
             savepoint.rollback()
             return error.started
         except TransactionLost as error:
-            self._spoilers[event.id] = error.detail
+            self._suspects.convict(one.event.id, error.detail)
             raise
         except DispatchFailed:
             savepoint.rollback()
             raise
         except Exception as error:
-            if isinstance(error, SQLAlchemyError) and isinstance(translate(error), DatabaseUnavailable):
-                self._suspect(event, error)
-                raise  # nothing of this batch can be committed
+            if _ends_transaction(error):
+                reason = f"The database refused the run repeatedly: {_first_line(error)}"
+                self._suspects.suspect(one.event.id, reason)
+                raise
             savepoint.rollback()
-            log.exception("Event %s of %s could not be dispatched", event.id, event.integration)
-            raise DispatchFailed(
-                f"Airflow could not create the run ({type(error).__name__}: {_first_line(error)}). "
-                "The server's log has the details.",
-                retry=True,
-            ) from error
-
-    def _suspect(self, event: Event, error: Exception) -> None:
-        """Set an event aside that the database has refused several times, lest it spoil every batch."""
-        self._suspicions[event.id] += 1
-        if self._suspicions[event.id] >= SUSPICIONS:
-            self._suspicions.clear()
-            self._spoilers[event.id] = f"The database refused the run repeatedly: {_first_line(error)}"
+            raise _unexpected(one.event, error) from error
 
     def _mark_failure(
         self,
@@ -245,16 +251,41 @@ class Dispatcher:
             queue.hold(connection, [event.id for event in events if event.integration_id in suspended])
         return suspended
 
-    def _read_configurations(
-        self, connection: Connection, version_ids: set[UUID]
-    ) -> Mapping[UUID, Configuration]:
+    def _read_configurations(self, connection: Connection, version_ids: set[UUID]) -> None:
         missing = version_ids - self._configurations.keys()
         if missing:
             if len(self._configurations) + len(missing) > CACHED_CONFIGURATIONS:
                 self._configurations.clear()
                 missing = version_ids
             self._configurations |= integrations.read_configurations(connection, missing)
-        return self._configurations
+
+
+def _parts(taken: Sequence[queue.Taken]) -> Iterator[list[queue.Taken]]:
+    """Yield events in parts whose bodies have a bounded size: parsed, they are many times as large."""
+    part: list[queue.Taken] = []
+    size = 0
+    for one in taken:
+        part.append(one)
+        size += len(one.event.body)
+        if size >= PART_SIZE:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _ends_transaction(error: Exception) -> bool:
+    """Tell whether nothing of a batch can be committed after this error."""
+    return isinstance(error, SQLAlchemyError) and isinstance(translate(error), DatabaseUnavailable)
+
+
+def _unexpected(event: Event, error: Exception) -> DispatchFailed:
+    log.error("Event %s of %s could not be dispatched", event.id, event.integration, exc_info=error)
+    return DispatchFailed(
+        f"Airflow could not create the run ({type(error).__name__}: {_first_line(error)}). "
+        "The server's log has the details.",
+        retry=True,
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from airflow_incoming.core.errors import DatabaseUnavailable
-from airflow_incoming.services.dispatch import Dispatcher, Tally
+from airflow_incoming.services.batches import Tally
+from airflow_incoming.services.dispatch import Dispatcher
+from airflow_incoming.stores.bell import Bell
 
 log = logging.getLogger(__name__)
 
@@ -16,10 +18,18 @@ log = logging.getLogger(__name__)
 class DispatchLoop:
     """Runs a dispatcher and its housekeeping in a thread until stopped."""
 
-    def __init__(self, dispatcher: Dispatcher, housekeeping: Housekeeper, *, interval: timedelta) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        housekeeping: Housekeeper,
+        *,
+        interval: timedelta,
+        bell: Bell | None = None,
+    ) -> None:
         self._dispatcher = dispatcher
         self._housekeeping = housekeeping
         self._interval = interval.total_seconds()
+        self._bell = bell
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -50,6 +60,14 @@ class DispatchLoop:
 
     def run(self) -> None:
         """Dispatch until stopped."""
+        if self._bell is not None:
+            self._bell.listen(self.wake)
+        self._dispatch()
+        if self._bell is not None:
+            self._bell.stop()
+        self._housekeeping.leave()
+
+    def _dispatch(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             self._woken.clear()
@@ -67,7 +85,6 @@ class DispatchLoop:
                 self._stopping.wait(min(0.5 * 2**failures, 15))
             elif not busy:
                 self._woken.wait(self._interval)
-        self._housekeeping.leave()
 
 
 class Housekeeper(Protocol):

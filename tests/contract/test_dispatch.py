@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Column, Engine, MetaData, String, Table, insert, select, update
+from sqlalchemy import Column, Engine, MetaData, String, Table, event, insert, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -21,8 +21,8 @@ from airflow_incoming.core.errors import (
     DispatchFailed,
     TransactionLost,
 )
-from airflow_incoming.core.integration import Configuration, parse_declaration
-from airflow_incoming.core.messages import Event, PendingEvent, Started
+from airflow_incoming.core.integration import parse_declaration
+from airflow_incoming.core.messages import PendingEvent, Started
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction
@@ -34,8 +34,12 @@ from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.tally import Tally
 from airflow_incoming.stores import events
+from airflow_incoming.stores.bell import Bell
+from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
+from workbench.processes import wait_until
+from workbench.redis import RedisServer
 
 runs = Table("test_runs", MetaData(), Column("run_id", String(200), primary_key=True))
 
@@ -54,20 +58,34 @@ class TableLauncher:
     def __init__(self) -> None:
         self.errors: dict[str, Exception] = {}
         self.there: set[str] = set()
+        self.together: set[str] = set()
+        self.prepared: list[int] = []
         self.announced = 0
 
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
-        pass
+        self.prepared.append(len(pending))
 
-    def launch(
-        self, session: Session, event: Event, configuration: Configuration, conf: Mapping[str, Any]
-    ) -> tuple[Started, ...]:
-        run_id = f"incoming__{event.integration}__{event.id}"
-        session.execute(insert(runs).values(run_id=run_id))
-        error = self.errors.get(str(conf.get("order.id")))
+    def launch_together(
+        self, session: Session, pending: Sequence[PendingEvent]
+    ) -> Mapping[UUID, tuple[Started, ...]]:
+        together = [one for one in pending if str(one.conf.get("order.id")) in self.together]
+        if not together:
+            return {}
+        with session.begin_nested():
+            session.execute(insert(runs), [{"run_id": _run_id(one)} for one in together])
+            for one in together:
+                self._fail(one)
+        return {one.event.id: _started(one) for one in together}
+
+    def launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
+        session.execute(insert(runs).values(run_id=_run_id(one)))
+        self._fail(one)
+        return _started(one)
+
+    def _fail(self, one: PendingEvent) -> None:
+        error = self.errors.get(str(one.conf.get("order.id")))
         if error is not None:
             raise error
-        return tuple(Started(dag_id=dag, run_id=run_id) for dag in configuration.dags)
 
     def ready(self, session: Session, dag_ids: Collection[str], asset_uris: Collection[str]) -> set[str]:
         return {f"dag:{dag}" for dag in dag_ids if dag in self.there}
@@ -77,6 +95,14 @@ class TableLauncher:
 
     def discard(self) -> None:
         pass
+
+
+def _run_id(one: PendingEvent) -> str:
+    return f"incoming__{one.event.integration}__{one.event.id}"
+
+
+def _started(one: PendingEvent) -> tuple[Started, ...]:
+    return tuple(Started(dag_id=dag, run_id=_run_id(one)) for dag in one.configuration.dags)
 
 
 class House:
@@ -222,6 +248,88 @@ def test_an_event_that_the_database_refuses_is_set_aside(house: House) -> None:
     house.dispatcher.dispatch_batch()
     assert [house.event(e).state for e in (good, bad)] == ["dispatched", "failed"]
     assert "too much" in (house.event(bad).error or "")
+
+
+def test_what_fails_together_is_started_alone(house: House) -> None:
+    """One event costs its neighbours nothing but time."""
+    house.launcher.together = {"1", "bad"}
+    house.launcher.errors["bad"] = RuntimeError("a constraint")
+    good, bad, fine = house.accept('{"order": {"id": 1}}', '{"order": {"id": "bad"}}', '{"order": {"id": 2}}')
+    house.dispatcher.dispatch_batch()
+    assert [house.event(e).state for e in (good, bad, fine)] == ["dispatched", "failed", "dispatched"]
+    assert house.runs() == {f"incoming__orders__{event_id}" for event_id in (good, fine)}
+    [started] = house.event(good).started
+    assert started.run_id == f"incoming__orders__{good}"
+    assert "RuntimeError: a constraint" in (house.event(bad).error or "")
+
+
+def test_an_event_that_the_database_refuses_together_is_found_out(house: House) -> None:
+    """The next batches start each alone, and the third of them sets the guilty one aside."""
+    house.launcher.together = {"1", "heavy"}
+    house.launcher.errors["heavy"] = OperationalError("insert", {}, Exception("too much"))
+    good, bad = house.accept('{"order": {"id": 1}}', '{"order": {"id": "heavy"}}')
+    for _ in range(4):
+        with pytest.raises(DatabaseUnavailable):
+            house.dispatcher.dispatch_batch()
+        assert house.runs() == set()
+    house.dispatcher.dispatch_batch()
+    assert [house.event(e).state for e in (good, bad)] == ["dispatched", "failed"]
+    assert "too much" in (house.event(bad).error or "")
+
+
+def test_a_batch_costs_the_same_statements_whatever_its_size(house: House) -> None:
+    """Look, take, suspended?, the launcher's, mark: as many for 100 events as for one."""
+    house.launcher.together = {"1"}
+    house.accept('{"order": {"id": 1}}')
+    house.dispatcher.drain()
+    dispatcher = Dispatcher(house.engine, house.launcher, clock=house.clock)
+    counts = []
+    for number in (1, 100):
+        house.accept(*['{"order": {"id": 1}}'] * number)
+        seen: list[str] = []
+
+        def note(_: object, __: object, statement: str, *___: object, seen: list[str] = seen) -> None:
+            seen.append(statement)
+
+        event.listen(house.engine, "before_cursor_execute", note)
+        assert dispatcher.dispatch_batch().dispatched == number
+        event.remove(house.engine, "before_cursor_execute", note)
+        counts.append(len([text for text in seen if text.startswith(("SELECT", "UPDATE", "INSERT"))]))
+    # PostgreSQL's limits for the two transactions are statements, too; configurations are read once.
+    extra = 2 if house.engine.dialect.name == "postgresql" else 0
+    assert counts == [6 + extra, 5 + extra]
+
+
+def test_large_bodies_are_started_in_parts(house: House) -> None:
+    """Parsed bodies are many times as large: not all of a batch are in memory at once."""
+    house.launcher.together = {"1"}
+    body = json.dumps({"order": {"id": 1}, "text": "x" * 900_000})
+    ids = house.accept(*[body] * 7)
+    assert house.dispatcher.dispatch_batch().dispatched == 7
+    assert house.launcher.prepared == [3, 3, 1]
+    assert {house.event(e).state for e in ids} == {"dispatched"}
+
+
+def test_batches_take_a_quarter_of_a_second(house: House) -> None:
+    """Their rows are locked meanwhile: what is slow is taken in small batches, what is fast in large."""
+    now = 0.0
+    pause = 0.1
+
+    def monotonic() -> float:
+        return now
+
+    class Slow(TableLauncher):
+        def launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
+            nonlocal now
+            now += pause
+            return super().launch(session, one)
+
+    dispatcher = Dispatcher(house.engine, Slow(), clock=house.clock, batch=20, monotonic=monotonic)
+    house.accept(*['{"order": {"id": 1}}'] * 100)
+    sizes = [dispatcher.dispatch_batch().total for _ in range(3)]
+    pause = 0.001
+    sizes += [dispatcher.dispatch_batch().total for _ in range(5)]
+    assert sizes == [20, 2, 2, 2, 4, 8, 16, 20]
 
 
 def test_a_body_that_no_longer_parses_spoils_nothing(house: House) -> None:
@@ -404,3 +512,25 @@ def test_the_loop_wakes_up_and_stops(house: House) -> None:
         from airflow_incoming.stores import dispatchers
 
         assert dispatchers.read_all(connection) == []
+
+
+def test_the_loop_hears_the_bell(house: House, redis_server: RedisServer) -> None:
+    """What another process accepts is dispatched at once, too."""
+    loop = DispatchLoop(
+        house.dispatcher,
+        house.housekeeping,
+        interval=timedelta(seconds=30),
+        bell=Bell(connect(redis_server.url), prefix="loop"),
+    )
+    elsewhere = Bell(connect(redis_server.url), prefix="loop")
+    elsewhere.start()
+    client = connect(redis_server.url)
+    loop.start()
+    wait_until(lambda: client.pubsub_numsub("loop:wake") == [(b"loop:wake", 1)], seconds=10, what="the loop")
+    (event_id,) = house.accept('{"order": {"id": 7}}')
+    elsewhere.ring()
+    wait_until(lambda: house.event(event_id).state == "dispatched", seconds=10, what="the event")
+    loop.stop()
+    elsewhere.stop()
+    assert client.pubsub_numsub("loop:wake") == [(b"loop:wake", 0)]
+    client.close()

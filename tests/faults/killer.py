@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_incoming.services import dispatch, intake, launch
+from airflow_incoming.services.launch import rows
 from airflow_incoming.stores import inbox, inbox_postgresql
 
 POINTS: dict[str, tuple[Any, str]] = {
@@ -19,7 +20,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "intake: committed, nobody answered": (inbox.Inbox, "append"),
     "intake: answered, Redis not told": (intake, "_resolve"),
     "intake: answered, Redis told": (intake.Intake, "_remember"),
-    "dispatch: some runs of a batch made": (launch.AirflowLauncher, "launch"),
+    "dispatch: the runs of a batch made, none of their tasks": (rows, "_insert"),
     "dispatch: all runs and marks written, not committed": (dispatch.Dispatcher, "_dispatch"),
     "dispatch: committed": (launch.AirflowLauncher, "announce"),
 }

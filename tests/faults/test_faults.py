@@ -165,7 +165,7 @@ def test_a_dispatcher_killed_at_a_point_of_a_batch(house: House, point: str) -> 
     house.serve()
     sender = Sender(house)
     sender.send(60)
-    process = kill_at(house, point, 20 if "some" in point else 1, "incoming", "dispatch")
+    process = kill_at(house, point, 1, "incoming", "dispatch")
     wait_until(lambda: not process.alive, seconds=60, what="the dispatcher to die")
     assert house.waiting() > 0
     house.dispatch()

@@ -17,7 +17,7 @@ def test_defaults() -> None:
     settings = read_settings(lambda _: None)
     assert (settings.redis_url, settings.max_body, settings.max_conf) == ("", 1048576, 262144)
     assert (settings.body_timeout, settings.event_retention) == (timedelta(seconds=10), timedelta(days=30))
-    assert (settings.dispatcher, settings.dispatch_batch) == (True, 32)
+    assert (settings.dispatcher, settings.dispatch_batch) == (True, 100)
     assert settings.trusted_proxies == ()
 
 

@@ -57,7 +57,7 @@ def test_a_batch_queues_a_consumer_once(bench: Workbench, launcher: AirflowLaunc
         launcher.prepare(session, [pending(event, configuration) for event in events])
         for event in events:
             with session.begin_nested():
-                launcher.launch(session, event, configuration, conf_for(event))
+                launcher.launch(session, pending(event, configuration, conf_for(event)))
     assert [len(bench.asset_events(event)) for event in events] == [2, 2, 2]
     assert bench.queued_consumers() == ["on_orders", "on_parcels"]
 

@@ -189,9 +189,9 @@ def test_an_event_fails_whole(bench: Workbench, launcher: AirflowLauncher) -> No
     with bench.session() as session:
         launcher.prepare(session, [pending(bad, two), pending(good, one)])
         with pytest.raises(DispatchFailed), session.begin_nested():
-            launcher.launch(session, bad, two, {})
+            launcher.launch(session, pending(bad, two))
         with session.begin_nested():
-            launcher.launch(session, good, one, {})
+            launcher.launch(session, pending(good, one))
     assert bench.runs(bad) == []
     assert bench.tasks(bad) == []
     assert len(bench.runs(good)) == 1
@@ -204,7 +204,7 @@ def test_nothing_remains_of_a_batch_that_is_rolled_back(bench: Workbench, launch
     with bench.session() as session:
         launcher.prepare(session, [pending(event, configuration)])
         with session.begin_nested():
-            launcher.launch(session, event, configuration, {"_incoming.event_id": str(event.id)})
+            launcher.launch(session, pending(event, configuration, {"_incoming.event_id": str(event.id)}))
         session.rollback()
     assert bench.runs(event) == []
     assert bench.asset_events(event) == []
@@ -218,11 +218,11 @@ def test_a_run_that_appears_meanwhile_is_found(bench: Workbench, launcher: Airfl
     with bench.session() as session:
         launcher.prepare(session, [pending(event, configuration), pending(good, configuration)])
         with session.begin_nested():
-            launcher.launch(session, event, configuration, {})
+            launcher.launch(session, pending(event, configuration))
         with pytest.raises(AlreadyLaunched) as failure, session.begin_nested():
-            launcher.launch(session, event, configuration, {})
+            launcher.launch(session, pending(event, configuration))
         with session.begin_nested():
-            launcher.launch(session, good, configuration, {})
+            launcher.launch(session, pending(good, configuration))
     assert failure.value.started == (Started(dag_id="one_task", run_id=run_id_of(event)),)
     assert len(bench.runs(event)) == 1
     assert len(bench.runs(good)) == 1
@@ -243,7 +243,7 @@ def test_two_dispatchers_make_one_run(bench: Workbench) -> None:
         with bench.session() as session:
             try:
                 with session.begin_nested():
-                    launcher.launch(session, event, configuration, {})
+                    launcher.launch(session, pending(event, configuration))
                 outcomes.append("made")
                 time.sleep(0.2)
             except AlreadyLaunched:
@@ -274,12 +274,12 @@ def test_tasks_that_cannot_be_created_cost_one_event(
     with bench.session() as session:
         launcher.prepare(session, [pending(bad, ten), pending(good, one)])
         with session.begin_nested():
-            launcher.launch(session, good, one, {})
+            launcher.launch(session, pending(good, one))
         with (
             pytest.raises(DispatchFailed, match="could not create the tasks") as failure,
             session.begin_nested(),
         ):
-            launcher.launch(session, bad, ten, {})
+            launcher.launch(session, pending(bad, ten))
     assert failure.value.retry
     assert bench.runs(bad) == []
     assert len(bench.runs(good)) == 1
@@ -301,7 +301,7 @@ def test_a_changed_dag_is_used_in_the_next_batch(bench: Workbench, launcher: Air
     assert state == {"dag:changing"}
     # Keeps the structure, and makes no run.
     with bench.session() as session, pytest.raises(DispatchFailed), session.begin_nested():
-        launcher.launch(session, make_event(), Configuration(dags=("changing", "missing")), {})
+        launcher.launch(session, pending(make_event(), Configuration(dags=("changing", "missing"))))
     bench.deploy(dag("changing", "second"))
     launch()
     with bench.session() as session:
@@ -325,7 +325,7 @@ def test_a_dag_that_changes_within_a_batch_is_tried_again(
     bench.deploy(dag("racing", "second"))
     refused = pytest.raises(DispatchFailed, match="was changed")
     with bench.session() as session, refused as failure, session.begin_nested():
-        launcher.launch(session, event, configuration, {})
+        launcher.launch(session, pending(event, configuration))
     assert failure.value.retry
     assert bench.launch(launcher, event, dags=("racing",))
     assert [task for task, _, _ in bench.tasks(event)] == ["second"]
@@ -376,7 +376,7 @@ def test_every_event_makes_its_own_run(bench: Workbench, launcher: AirflowLaunch
         launcher.prepare(session, [pending(event, configuration) for event in events])
         for event in events:
             with session.begin_nested():
-                launcher.launch(session, event, configuration, {})
+                launcher.launch(session, pending(event, configuration))
         ids = [run_id_of(event) for event in events]
         count = select(func.count()).select_from(DagRun).where(DagRun.run_id.in_(ids))
         assert session.scalar(count) == 5

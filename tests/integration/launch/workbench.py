@@ -68,11 +68,11 @@ class Workbench:
         self, launcher: AirflowLauncher, event: Event, conf: Mapping[str, Any] | None = None, **targets: Any
     ) -> tuple[Started, ...]:
         """Launch one event as a batch of its own, in a savepoint, and commit."""
-        configuration = Configuration(**targets)
+        one = pending(event, Configuration(**targets), conf)
         with self.session() as session:
-            launcher.prepare(session, [pending(event, configuration)])
+            launcher.prepare(session, [one])
             with session.begin_nested():
-                return launcher.launch(session, event, configuration, {} if conf is None else conf)
+                return launcher.launch(session, one)
 
     def runs(self, event: Event) -> list[DagRun]:
         """Return the DAG runs of an event, by DAG."""
@@ -136,6 +136,8 @@ def make_event(integration: str = "orders", received_at: datetime | None = None)
     )
 
 
-def pending(event: Event, configuration: Configuration) -> PendingEvent:
-    """Return the event as the inbox gives it out for the first time."""
-    return PendingEvent(event=event, configuration=configuration)
+def pending(
+    event: Event, configuration: Configuration, conf: Mapping[str, Any] | None = None
+) -> PendingEvent:
+    """Return the event as a dispatcher has it in hand."""
+    return PendingEvent(event=event, configuration=configuration, conf=conf or {})

@@ -1,0 +1,46 @@
+"""How many events a dispatcher takes at a time, and what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Seconds that a batch should take at most: its rows are locked meanwhile, and when it is lost, it is
+#: lost whole.
+LONGEST_BATCH = 0.25
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the events of some batches."""
+
+    dispatched: int = 0
+    failed: int = 0
+    dead: int = 0
+    held: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return how many events were taken."""
+        return self.dispatched + self.failed + self.dead + self.held
+
+    def add(self, other: Tally) -> None:
+        """Add another tally."""
+        self.dispatched += other.dispatched
+        self.failed += other.failed
+        self.dead += other.dead
+        self.held += other.held
+
+
+class BatchSize:
+    """Grows and shrinks with how long batches take: one DAG costs a hundred times what another does."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.now = most
+
+    def adapt(self, taken: int, seconds: float) -> None:
+        """Choose the size of the next batch by how long ``taken`` events took."""
+        if seconds > LONGEST_BATCH:
+            self.now = max(1, int(taken * LONGEST_BATCH / seconds))
+        elif seconds < LONGEST_BATCH / 2 and taken >= self.now:
+            self.now = min(self._most, self.now * 2)

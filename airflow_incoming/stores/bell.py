@@ -1,0 +1,82 @@
+"""Wakes dispatchers in other processes the moment events are stored: Redis publish and subscribe.
+
+Nothing depends on it. A dispatcher that hears nothing, because Redis is away or there is none, looks
+for events by itself every ``dispatch_interval``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two rings at least: a dispatcher that was woken takes all there is.
+PAUSE = 0.01
+#: Seconds until Redis is tried again after an error, and until a listener notices that it is to stop.
+RETRY, PATIENCE = 5.0, 1.0
+
+
+class Bell:
+    """One channel, ``<prefix>:wake``. A process rings it, or listens to it, in a thread of its own."""
+
+    def __init__(self, client: Redis, *, prefix: str) -> None:
+        self._client = client
+        self._channel = f"{prefix}:wake"
+        self._rung = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def ring(self) -> None:
+        """Wake all who listen; returns at once, from any thread. Does nothing before ``start``."""
+        self._rung.set()
+
+    def start(self) -> None:
+        """Start the thread that rings."""
+        self._start(self._ring)
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Start a thread that calls ``wake`` whenever somebody rings."""
+        self._start(self._hear, wake)
+
+    def stop(self) -> None:
+        """Stop the thread."""
+        self._stopping.set()
+        self._rung.set()
+        if self._thread is not None:
+            self._thread.join(RETRY)
+
+    def _start(self, run: Callable[..., None], *args: object) -> None:
+        self._stopping.clear()
+        self._thread = threading.Thread(target=run, args=args, name="incoming-bell", daemon=True)
+        self._thread.start()
+
+    def _ring(self) -> None:
+        from redis.exceptions import RedisError
+
+        while self._rung.wait() and not self._stopping.is_set():
+            self._rung.clear()
+            try:
+                self._client.publish(self._channel, b"")
+                self._stopping.wait(PAUSE)
+            except (RedisError, OSError):
+                self._stopping.wait(RETRY)  # dispatchers look by themselves meanwhile
+
+    def _hear(self, wake: Callable[[], None]) -> None:
+        from redis.exceptions import RedisError
+
+        while not self._stopping.is_set():
+            try:
+                with self._client.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]  # redis-py
+                    heard.subscribe(self._channel)
+                    while not self._stopping.is_set():
+                        if heard.get_message(timeout=PATIENCE) is not None:
+                            wake()
+            except (RedisError, OSError) as error:
+                log.info("No dispatcher's bell while Redis is away (%s)", type(error).__name__)
+                self._stopping.wait(RETRY)
