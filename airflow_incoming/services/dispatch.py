@@ -61,6 +61,18 @@ class Launcher(Protocol):
         """Forget what was not committed."""
 
 
+class EventPublisher(Protocol):
+    """Shows accepted events to tasks and assets that wait for them."""
+
+    def publish(
+        self,
+        connection: Connection,
+        events: Sequence[Event],
+        configurations: Mapping[UUID, Configuration],
+    ) -> None:
+        """Publish events, or note in the caller's transaction that this is still to be done."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What became of the events of some batches."""
@@ -94,12 +106,14 @@ class Dispatcher:
         clock: Callable[[], datetime],
         batch: int = 32,
         retry_for: timedelta = timedelta(days=1),
+        publisher: EventPublisher | None = None,
     ) -> None:
         self._engine = engine
         self._launcher = launcher
         self._clock = clock
         self._batch = batch
         self._retry_for = retry_for
+        self._publisher = publisher
         self._configurations: dict[UUID, Configuration] = {}
         #: Events that ended a whole batch, and why: in the next one they are set aside.
         self._spoilers: dict[UUID, str] = {}
@@ -161,6 +175,9 @@ class Dispatcher:
             except DispatchFailed as error:
                 self._mark_failure(connection, one, error, now, tally)
         queue.mark_dispatched(connection, started, now)
+        if self._publisher is not None:
+            first_tried = [one.event for one in taken if one.attempts == 0]
+            self._publisher.publish(connection, first_tried, configurations)
         return tally
 
     def _launch(
