@@ -56,7 +56,7 @@ def test_nothing_is_missed_after_now(make: Make) -> None:
     for _ in range(50):
         now, after = stream.now(), entry()
         stream.publish([after])
-        ((position, fields),) = stream.read("orders", after=now, limit=10)[-1:]
+        ((position, fields),) = stream.read("orders", after=now, limit=100)[-1:]
         assert fields == after.fields()
         assert position.milliseconds - now.milliseconds < 5000
 
