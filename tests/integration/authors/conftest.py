@@ -24,12 +24,12 @@ from workbench.redis import RedisServer
 HERE = Path(__file__).parent
 ENDED = ("success", "failed")
 PREFIX = "authors"
-SIGNALS = {
-    "name": "signals",
-    "state": "published",
-    "assets": ["incoming://signals"],
-    "headers": ["x-shop"],
-}
+#: Of the first two events are waited for and watched, the third one starts a DAG by its asset.
+INTEGRATIONS = (
+    {"name": "signals", "state": "published", "headers": ["x-shop"]},
+    {"name": "news", "state": "published"},
+    {"name": "targets", "state": "published", "assets": ["incoming://targets"], "headers": ["x-shop"]},
+)
 #: What the last lines of our files of DAGs make.
 LAST = {"send_file", "waits_alone", "on_urgent"}
 
@@ -42,12 +42,15 @@ class Author:
     triggerer: Process
     token: str = ""
 
-    def call(self, path: str, payload: Any = None) -> Any:
+    def call(self, path: str, payload: Any = None, *, tries: int = 3) -> Any:
         """GET, or POST ``payload``, at Airflow's REST API."""
         headers = {"Authorization": f"Bearer {self.token}"}
         status, _, body = fetch(
             f"{self.house.airflow.url}/api/v2/{path}", payload=payload, headers=headers, timeout=60
         )
+        if status == 500 and tries > 1:  # SQLite was busy, which Airflow doesn't wait for
+            time.sleep(1)
+            return self.call(path, payload, tries=tries - 1)
         assert status in (200, 201), (path, status, body)
         return body
 
@@ -65,6 +68,14 @@ class Author:
         read = stream.read(integration, after=BEGINNING, limit=10_000)
         client.close()
         return [fields["id"] for _, fields in read]
+
+    def watchers(self, integration: str) -> int:
+        """Return how many watchers of an integration have begun."""
+        assert self.house.redis is not None
+        client = connect(self.house.redis.url, timeout=5)
+        keys = client.keys(f"{PREFIX}:{{{integration}}}:cursor:*")
+        client.close()
+        return len(keys)
 
     def readers(self) -> int:
         """Return how many connections of Redis wait for events."""
@@ -159,12 +170,13 @@ def author(
     }
     with Processes() as processes:
         house = builder.build(processes, postgres=postgres, redis=redis_server, options=options)
-        house.apply(SIGNALS)
+        house.apply(*INTEGRATIONS)
         running = {name: processes.start(house.airflow.component(name)) for name in COMPONENTS}
         house.receive.append(f"{house.airflow.url}/incoming")
         running["api-server"].wait_until(lambda: healthy(house.receive[0]), seconds=120)
         author = Author(house, running["triggerer"], house.airflow.token())
         wait_until(lambda: parsed(house), seconds=90, what="the DAGs to be parsed")
+        wait_until(lambda: author.watchers("news") == 2, seconds=60, what="the watchers to begin")
         yield author
 
 

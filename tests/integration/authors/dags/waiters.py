@@ -55,14 +55,13 @@ def collect() -> dict[str, Any]:
 
 
 def watched(name: str, **where: Any) -> Asset:
-    trigger = IncomingEventTrigger("signals", where)
+    trigger = IncomingEventTrigger("news", where)
     return Asset(name, watchers=[AssetWatcher(name=name, trigger=trigger)])
 
 
 for name, asset in {
-    "on_asset": Asset("incoming://signals"),
+    "on_asset": Asset("incoming://targets"),
     "on_all": watched("all"),
-    "on_all_too": watched("all_too"),
     "on_urgent": watched("urgent", urgent=True),
 }.items():
     with DAG(name, schedule=[asset], is_paused_upon_creation=False):
