@@ -18,7 +18,7 @@ from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
 from airflow_incoming.core.stream import BEGINNING, KEPT, Keys, Position, parse_position, sent_of
 from airflow_incoming.stores.stream import entry_of_answer, milliseconds
-from airflow_incoming.triggers.members import Broadcast, Member, Members
+from airflow_incoming.triggers.members import Broadcast, Member, Members, Request
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -84,7 +84,7 @@ class StreamReader(SharedStreamProducer):
         now = time.monotonic()
         for broadcast, outcome in batch:
             failed = outcome.failed or outcome.rejected
-            for member in self._members.all:
+            for member in self._watchers():
                 if failed:  # whose failure that was is seen when it leaves
                     member.held_until = now + HELD
                 elif now >= member.held_until:
@@ -148,13 +148,17 @@ class StreamReader(SharedStreamProducer):
         while self._members.joining:
             await self._let_begin()
         for request in tuple(self._members.requests):
-            key = self._keys.taker(self._integration, request.event_id)
-            await self._ask("SET", key, request.taker, "NX", "PX", milliseconds(KEPT))
-            holder = await self._ask("GET", key)
+            if not request.answer.done():  # it is, where its member was cancelled meanwhile
+                await self._answer(request)
             self._members.requests.remove(request)
-            if not request.answer.done():
-                request.answer.set_result(holder == request.taker.encode())
         await self._write_cursors()
+
+    async def _answer(self, request: Request) -> None:
+        key = self._keys.taker(self._integration, request.event_id)
+        await self._ask("SET", key, request.taker, "NX", "PX", milliseconds(KEPT))
+        holder = await self._ask("GET", key)
+        if not request.answer.done():
+            request.answer.set_result(holder == request.taker.encode())
 
     async def _let_begin(self) -> None:
         """Begin an epoch for the members that are joining, as far back as any of them has to begin."""
@@ -212,17 +216,24 @@ class StreamReader(SharedStreamProducer):
         renew = time.monotonic() - self._renewed > RENEWED
         if renew:
             self._renewed = time.monotonic()
-        for member in tuple(self._members.all):
-            if member.cursor is None or not member.epoch or not (member.changed or renew):
-                continue
-            member.changed = False
-            value = json.dumps({"position": str(member.stored), "known": list(member.known_for_longer)})
-            key = self._keys.cursor(self._integration, member.cursor)
-            try:
-                await self._ask("SET", key, value, "PX", milliseconds(CURSOR_KEPT))
-            except BaseException:
-                member.changed = True
-                raise
+        for member in self._watchers():
+            if member.epoch and (member.changed or renew):
+                await self._write_cursor(member)
+
+    async def _write_cursor(self, member: Member) -> None:
+        assert member.cursor is not None
+        member.changed = False
+        value = json.dumps({"position": str(member.stored), "known": list(member.known_for_longer)})
+        key = self._keys.cursor(self._integration, member.cursor)
+        try:
+            await self._ask("SET", key, value, "PX", milliseconds(CURSOR_KEPT))
+        except BaseException:
+            member.changed = True
+            raise
+
+    def _watchers(self) -> list[Member]:
+        """Return the members whose places are kept."""
+        return [member for member in self._members.all if member.cursor is not None]
 
     async def _ask(self, *command: Any) -> Any:
         """Send one command. Ends at once when it is cancelled, where redis-py may overhear that."""

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 
 from workbench.airflow import COMPONENTS, Airflow
 from workbench.environment import REQUIREMENTS, ROOT, Environment
+from workbench.examples import DAGS, EXAMPLES, show_examples
 from workbench.kept import Kept, write_privately
 from workbench.processes import Processes, free_port
 from workbench.redis import RedisServer, find_redis
@@ -28,9 +29,8 @@ from workbench.steps import Failed, say, step
 from workbench.visit import Visit
 
 HOME = ROOT / ".demo"
-EXAMPLES = ROOT / "dags_examples"
 INTEGRATIONS = EXAMPLES / "integrations.yaml"
-DAGS = tuple(sorted(path.stem for path in EXAMPLES.glob("*.py")))
+PREFIX = "demo"
 
 
 def main() -> int:
@@ -98,7 +98,7 @@ class Demo:
             HOME / "airflow",
             port=self._port,
             keys=self._kept.secrets(),
-            options={"incoming.redis_url": self._start_redis(), "incoming.redis_prefix": "demo"},
+            options={"incoming.redis_url": self._start_redis(), "incoming.redis_prefix": PREFIX},
         )
         for log in self.airflow.home.glob("*.log"):
             log.unlink()
@@ -125,60 +125,11 @@ class Demo:
     def show(self) -> None:
         """Post, wait for the runs, post again."""
         say()
-        visit = self._visit
-        answer = json.loads((EXAMPLES / "form_answer.json").read_text())
-        answer["form_response"]["token"] = secrets.token_hex(8)
-        event_id = visit.post("form", answer, "Posting a form's answer")
-        run = visit.await_event_run("form_answer", "form", event_id)
-        visit.post("form", answer, "Posting the same again: nothing starts", expected=204)
-        order_id = secrets.token_hex(4)
-        order = {"order": {"id": order_id, "total": 49.9, "items": [{"sku": "A-7"}]}}
-        visit.post("orders", order, "Posting an order without a token", expected=401)
-        event_id = visit.post("orders", order, "Posting it with a JWT", headers=visit.with_jwt())
-        visit.await_event_run("process_order", "orders", event_id)
-        visit.await_asset_run("count_orders", event_id)
-        if self._redis is not None:
-            self._show_what_needs_redis(order_id, event_id)
-        self._show_other_targets()
-        visit.open_page("integrations/")
-        visit.open_page(f"events/{event_id}")
+        shown = show_examples(self._visit, redis=self._redis, prefix=PREFIX)
+        self._visit.open_page("integrations/")
+        self._visit.open_page(f"events/{shown['_incoming.event_id']}")
         say("\nThe form's answer, as the DAG received it (dag_run.conf):\n")
-        say(
-            "\n".join(
-                f"  {name} = {json.dumps(value, ensure_ascii=False)}" for name, value in run["conf"].items()
-            )
-        )
-
-    def _show_what_needs_redis(self, order_id: str, event_id: str) -> None:
-        """A run waits for an event, a watcher sees it; a file starts each of its orders once."""
-        visit, redis = self._visit, self._redis
-        assert redis is not None
-        run_id = f"incoming__orders__{event_id}"
-        visit.await_deferred("ship_order", run_id, "await_payment")
-        visit.wait(lambda: redis.command("KEYS", "demo:{payments}:cursor:*") != "*0", "the watcher to begin")
-        payment = {"payment_id": secrets.token_hex(4), "order_id": order_id, "status": "paid", "amount": 49.9}
-        paid = visit.post("payments", payment, "Posting its payment")
-        visit.await_run("ship_order", run_id)
-        visit.await_asset_run("thank_payer", paid)
-        visit.await_run("nightly_orders", visit.start_run("nightly_orders"))
-
-    def _show_other_targets(self) -> None:
-        """A customer goes into a table; a mail and a message start the same DAG."""
-        visit = self._visit
-        customer = {"customer": {"email": "Zoe@Example.com", "name": "Zoë'); drop table customer; --"}}
-        mail = {
-            "message_id": secrets.token_hex(4),
-            "envelope": {"from": "a@example.com"},
-            "subject": "Hello?",
-        }
-        chat = {"user": {"name": "Bo"}, "message": "Is anybody there?"}
-        posted = [
-            ("upsert_customer", "customers", visit.post("customers", customer, "Posting a customer")),
-            ("open_ticket", "mail", visit.post("mail", mail, "Posting a mail")),
-            ("open_ticket", "chat", visit.post("chat", chat, "Posting a chat message")),
-        ]
-        for dag_id, integration, event_id in posted:
-            visit.await_event_run(dag_id, integration, event_id)
+        say("\n".join(f"  {name} = {json.dumps(value, ensure_ascii=False)}" for name, value in shown.items()))
 
     def explain(self) -> None:
         """Say where things are and what to type."""

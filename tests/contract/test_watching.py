@@ -342,6 +342,24 @@ def test_exclusive_waiters_share_events_out(house: House) -> None:
     within(scenario)
 
 
+def test_who_gave_up_takes_nothing(house: House) -> None:
+    """A task that was cancelled before Redis could be asked leaves the event to others."""
+
+    async def scenario() -> None:
+        start = str(house.stream.now())
+        triggerer = Triggerer(house.database)
+        shared = members.members_of(AwaitedEventTrigger("orders", after=start).shared_stream_key())
+        asking = asyncio.ensure_future(shared.take("01890000-0000-7000-8000-000000000001", taker="gone"))
+        await asyncio.sleep(0)
+        asking.cancel()
+        triggerer.run(1, AwaitedEventTrigger("orders", {}, after=start, taker="one"))
+        ids = house.publish({"n": 1})
+        await until(lambda: house.stored(1) == ids)
+        await until(lambda: triggerer.tasks[1].done())
+
+    within(scenario)
+
+
 def test_watchers_of_different_assets_have_their_own_cursors(house: House) -> None:
     """Though they want the same."""
 
