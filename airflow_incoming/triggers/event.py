@@ -80,7 +80,7 @@ class IncomingEventTrigger(BaseEventTrigger):
             members_of(("airflow_incoming", cls.kind, integration)),
             lambda: _connect(options.redis_url),
             prefix=options.redis_prefix,
-            on_their_way=min(ON_THEIR_WAY, installation.subscriber_queue_size() // 2),
+            on_their_way=max(1, min(ON_THEIR_WAY, installation.subscriber_queue_size() // 2)),
         )
 
     async def filter_shared_stream(

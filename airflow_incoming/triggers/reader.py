@@ -179,11 +179,11 @@ class StreamReader(SharedStreamProducer):
         assert member.cursor is not None
         member.changed = True  # also says that it lives
         held = await self._ask("GET", self._keys.cursor(self._integration, member.cursor))
-        if held is not None:
-            cursor = json.loads(held)
-            member.known_for_longer.extend(cursor["known"])
-            member.known.update(dict.fromkeys(cursor["known"]))
-            start = parse_position(cursor["position"])
+        cursor = _cursor(held)
+        if cursor is not None:
+            start, known = cursor
+            member.known_for_longer.extend(known)
+            member.known.update(dict.fromkeys(known))
             await self._check_loss(start)
             return start
         newest = await self._ask("XREVRANGE", self._keys.events(self._integration), "+", "-", "COUNT", 1)
@@ -245,6 +245,18 @@ class StreamReader(SharedStreamProducer):
         except asyncio.CancelledError:
             self._asking.cancel()
             raise
+
+
+def _cursor(held: bytes | None) -> tuple[Position, list[str]] | None:
+    """Return what a cursor holds: a position, and ids of events before it; None where there is none."""
+    if held is None:
+        return None
+    try:
+        cursor = json.loads(held)
+        return parse_position(cursor["position"]), [str(event_id) for event_id in cursor["known"]]
+    except (ValueError, KeyError, TypeError):
+        log.error("A watcher's cursor can't be read; it begins with what comes next")
+        return None
 
 
 def _entries(answer: Any) -> Sequence[Any]:
