@@ -26,6 +26,7 @@ def ship_order():
         where={"order_id": "{{ dag_run.conf['order.id'] }}", "status": "paid"},
         look_back=timedelta(hours=1),  # some pay before we have begun to wait
         timeout=timedelta(days=3),
+        retries=2,
     )
 
     @task

@@ -35,6 +35,7 @@ class WaitForIncomingEventOperator(BaseOperator):
 
     An event that came up to ``look_back`` before this task began to wait is found, too (the oldest of
     several). Redis keeps events for 7 days, and the newest ``[incoming] stream_length`` of an integration.
+    Give the task ``retries``: each try looks back, too, so a failure of Airflow's in between loses nothing.
 
     ``exclusive``: no two waiting tasks get the same event; by default all that want it do. A retried or
     cleared task finds the event again that it took.

@@ -310,7 +310,7 @@ def test_one_event_for_all_who_wait(house: House) -> None:
     """Each gets the first that it wants after its position, once, and ends; also if it came before."""
 
     async def scenario() -> None:
-        start = str(house.stream.now())
+        start, connections = str(house.stream.now()), len(house.client.client_list())
         (early,) = house.publish({"n": 1})
         triggerer = Triggerer(house.database)
         for number in (1, 2):
@@ -321,6 +321,7 @@ def test_one_event_for_all_who_wait(house: House) -> None:
         await until(lambda: house.stored(3) == [late])
         await until(lambda: all(task.done() for task in triggerer.tasks.values()))
         assert house.stored(3) == [late]
+        await until(lambda: len(house.client.client_list()) == connections)
 
     within(scenario)
 

@@ -24,7 +24,7 @@ def deferred(author: Author, dag_id: str, *run_ids: str) -> None:
 def arrived(author: Author, asset: str) -> list[str]:
     """Return the ids of the events that an asset has got; its DAG may see some of them only with the next."""
     query = (
-        "select extra from asset_event join asset on asset.id = asset_id where name = :asset "
+        "select asset_event.extra from asset_event join asset on asset.id = asset_id where name = :asset "
         "order by asset_event.id"
     )
     extras = [
@@ -100,7 +100,9 @@ def test_a_wait_in_vain_says_so(author: Author) -> None:
     empty = author.start("waits", order="")
     for reaction, state in {"fail": "failed", "skip": "skipped"}.items():
         author.await_run(f"waits_in_vain_{reaction}", vain[reaction])
-        assert author.tasks(f"waits_in_vain_{reaction}", vain[reaction], "wait") == [(state, 1)]
+        assert [ended for ended, _ in author.tasks(f"waits_in_vain_{reaction}", vain[reaction], "wait")] == [
+            state
+        ]
     said = author.log("waits_in_vain_fail", vain["fail"], "wait")
     assert "No event of integration signals with body.order.id = never came in 0:00:02." in said
     assert "make look_back longer" in said
