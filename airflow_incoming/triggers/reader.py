@@ -32,9 +32,10 @@ BLOCK = 1000
 BATCH, ON_THEIR_WAY = 50, 400
 #: Seconds in which other members may join before reading begins.
 GATHERING = 0.3
-#: How long a watcher may be away and still find its place.
+#: How long a watcher may be away and still find its place, and seconds after which that is written anew,
+#: lest Redis has lost it.
 CURSOR_KEPT = timedelta(days=30)
-RENEWED = timedelta(days=1).total_seconds()
+RENEWED = 30.0
 #: Seconds for which cursors stay when a member failed, until that has left.
 HELD = 5.0
 #: Seconds that saying good-bye may take.

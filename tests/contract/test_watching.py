@@ -117,6 +117,7 @@ def house(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.setenv("AIRFLOW__INCOMING__REDIS_PREFIX", "test")
     monkeypatch.setattr(reader, "BLOCK", 50)
     monkeypatch.setattr(reader, "GATHERING", 0.02)
+    monkeypatch.setattr(reader, "RENEWED", 0.2)
     monkeypatch.setattr(reader, "LONGEST_PAUSE", 0.2)
     installation.settings.cache_clear()
     yield House(redis_server)
@@ -248,7 +249,10 @@ def test_what_is_published_twice_comes_once(house: House) -> None:
 
 
 def test_redis_is_waited_for(house: House) -> None:
-    """An outage ends no trigger; what is published afterwards comes, also if Redis has lost its memory."""
+    """An outage ends no trigger; what is published afterwards comes, also if Redis has lost its memory.
+
+    The place of the watcher is written anew, too: a restart of the triggerer loses nothing after that.
+    """
 
     async def scenario() -> None:
         triggerer = Triggerer(house.database)
@@ -261,11 +265,15 @@ def test_redis_is_waited_for(house: House) -> None:
             await asyncio.sleep(0.5)
         finally:
             house.server.start()
+        await until(begun(house, 1))
+        triggerer.kill()
         house.again(before, {"n": 1})  # as dispatchers do with what Redis may have lost
         (after,) = house.publish({"n": 2})
-        await until(lambda: len(house.stored(1)) == 2, triggerer)
+        again = Triggerer(house.database)
+        again.run(1, watcher())
+        await until(lambda: len(house.stored(1)) == 2, again)
         assert house.stored(1) == [before, after]
-        await triggerer.stop()
+        await again.stop()
 
     within(scenario)
 
