@@ -25,7 +25,8 @@ from airflow_incoming.services.keys import KeyManager
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Manager
-from airflow_incoming.services.metrics import AirflowStats, Emits
+from airflow_incoming.services.metrics import AirflowStats, DispatchMetrics, Emits
+from airflow_incoming.services.publish import Publisher
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
@@ -33,6 +34,7 @@ from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
 from airflow_incoming.stores.fernet import FernetCipher
 from airflow_incoming.stores.rates import RedisRates
+from airflow_incoming.stores.stream import RedisStream
 from airflow_incoming.web.guard import GuardLimits
 from airflow_incoming.web.responses import status_of
 from airflow_incoming.web.views.services import Services
@@ -48,6 +50,8 @@ log = logging.getLogger(__name__)
 TOKEN_ISSUER = "airflow-incoming"
 #: Tokens of this age are honoured after their lifetime was configured to be shorter.
 LONGEST_TOKEN = timedelta(days=1)
+#: Seconds that a dispatcher waits for Redis to take events in.
+PUBLISH_TIMEOUT = 1.0
 
 
 def utcnow() -> datetime:
@@ -91,6 +95,16 @@ def rates() -> RedisRates | None:
     """Return where rates are counted; None where no Redis is configured."""
     redis = redis_client()
     return None if redis is None else RedisRates(redis, prefix=settings().redis_prefix)
+
+
+def publisher() -> Publisher | None:
+    """Return what shows accepted events to tasks and assets; None where no Redis is configured."""
+    options = settings()
+    if not options.redis_url:
+        return None
+    client = connect(options.redis_url, timeout=PUBLISH_TIMEOUT)
+    stream = RedisStream(client, prefix=options.redis_prefix, length=options.stream_length)
+    return Publisher(engine(), stream, clock=utcnow)
 
 
 def bell() -> Bell | None:
@@ -183,8 +197,15 @@ def dispatch_loop() -> DispatchLoop:
 
     options = settings()
     launcher = AirflowLauncher()
+    publishes, emit = publisher(), emitter()
     one = Dispatcher(
-        engine(), launcher, clock=utcnow, batch=options.dispatch_batch, retry_for=options.retry_for
+        engine(),
+        launcher,
+        clock=utcnow,
+        batch=options.dispatch_batch,
+        retry_for=options.retry_for,
+        publisher=publishes,
+        meter=None if emit is None else DispatchMetrics(emit),
     )
     housekeeping = Housekeeping(
         engine(),
@@ -192,7 +213,8 @@ def dispatch_loop() -> DispatchLoop:
         clock=utcnow,
         event_retention=options.event_retention,
         dead_retention=options.dead_retention,
-        measure=None if (emit := emitter()) is None else partial(measure, engine(), emit),
+        measure=None if emit is None else partial(measure, engine(), emit),
+        publisher=publishes,
     )
     return DispatchLoop(one, housekeeping, interval=options.dispatch_interval, bell=bell())
 

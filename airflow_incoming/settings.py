@@ -30,11 +30,19 @@ OPTIONS: dict[str, Option] = {
         "",
         "Redis or Valkey that remembers deduplication hashes: redis://, rediss://, unix://, or "
         "redis+sentinel://host:26379,host:26379/service. Empty: the metadata database alone decides, which "
-        "is right but slower. Give it a database of its own with maxmemory-policy noeviction.",
+        "is right but slower, and no task can wait for events. Give it a database of its own with "
+        "maxmemory-policy noeviction.",
         example="redis://:password@redis.example.com:6379/3",
         sensitive=True,
     ),
     "redis_prefix": Option("incoming", "What every key in Redis begins with."),
+    "stream_length": Option(
+        "10000",
+        "Newest events of each integration that Redis keeps, for up to 7 days, for tasks and assets that "
+        "wait for them. Each takes about the size of its body; what a stopped triggerer misses beyond that "
+        "is lost to it.",
+        "integer",
+    ),
     "base_url": Option(
         "",
         "The address that senders reach the receiver under, shown in pages and commands. Empty: [api] "
@@ -99,6 +107,7 @@ class Settings:
 
     redis_url: str
     redis_prefix: str
+    stream_length: int
     base_url: str
     max_body: int
     max_conf: int
