@@ -149,9 +149,9 @@ class KeyManager:
         Return by name of the API key whether its secrets could be read. API keys and tokens stay valid.
         Raises SecretsUnprotected.
         """
-        with transaction(self._engine) as connection:
-            done = keys.reencrypt(connection, self._cipher)
-        log.info("%s encrypted the secrets of %d API keys anew", by, sum(done.values()))
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            done = keys.reencrypt(change.connection, self._cipher)
+            change.did("reencrypt_api_keys", names=[name for name, read in done.items() if read])
         return done
 
 

@@ -146,7 +146,7 @@ class Siege:
         """
         answered = b""
         with self.wire(receiver) as connection, suppress(OSError):
-            connection.settimeout(BODY_TIMEOUT + 5)
+            connection.settimeout(BODY_TIMEOUT + 1.5)
             connection.sendall(b"".join(parts))
             while not _is_whole(answered) and (block := connection.recv(65536)):
                 answered += block

@@ -230,7 +230,9 @@
   function restoreScroll() {
     for (const [id, top] of scrolled) {
       const list = document.getElementById(id);
-      if (list) list.scrollTop = top;
+      if (!list) continue;
+      list.scrollTop = top;
+      list.querySelector(".field-error")?.scrollIntoView({ block: "nearest" });
     }
   }
 

@@ -65,7 +65,7 @@ for name, asset in {
     "on_all": watched("all"),
     "on_urgent": watched("urgent", urgent=True),
 }.items():
-    with DAG(name, schedule=[asset], is_paused_upon_creation=False):
+    with DAG(name, schedule=[asset], is_paused_upon_creation=False, default_args=AGAIN):
         collect()
 
 for make in (waits, waits_alone):
