@@ -1,7 +1,7 @@
 # Thin over scripts/: each of these can be called by itself, and says more with --help.
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports unit contract migrations integration e2e faults \
-        format migration build lock clean
+        bench format migration build lock clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9 ]+:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ test:  ## Run all checks and all test rooms
 
 lint types imports unit contract migrations integration e2e faults:  ## Run one check or room
 	scripts/test $@
+
+bench:  ## Measure beside what a user would pick instead; the goals alone: scripts/bench --quick
+	scripts/bench
 
 format:  ## Format the code, and repair what can be repaired by itself
 	.test/venv/bin/ruff check --fix --quiet
@@ -29,4 +32,4 @@ lock:  ## Pin requirements/*.in again; newest versions: scripts/lock --upgrade
 	scripts/lock
 
 clean:  ## Remove what the scripts made: environments, reports, the demonstration's data
-	rm -rf .demo .test build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .bench .demo .test build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

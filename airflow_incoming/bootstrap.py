@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 
 from airflow_incoming.core.admission import AdmissionPolicy
-from airflow_incoming.core.errors import SecretsUnprotected
 from airflow_incoming.core.tokens import TokenPolicy
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.services.checks import Bounds
@@ -26,17 +25,23 @@ from airflow_incoming.services.keys import KeyManager
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Manager
-from airflow_incoming.services.metrics import AirflowStats, Emits
+from airflow_incoming.services.metrics import AirflowStats, DispatchMetrics, Emits
+from airflow_incoming.services.publish import Publisher
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
+from airflow_incoming.stores.fernet import FernetCipher
+from airflow_incoming.stores.rates import RedisRates
+from airflow_incoming.stores.stream import RedisStream
 from airflow_incoming.web.guard import GuardLimits
 from airflow_incoming.web.responses import status_of
 from airflow_incoming.web.views.services import Services
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from airflow_incoming.services.readiness import ReadinessCheck
 
 log = logging.getLogger(__name__)
@@ -45,6 +50,8 @@ log = logging.getLogger(__name__)
 TOKEN_ISSUER = "airflow-incoming"
 #: Tokens of this age are honoured after their lifetime was configured to be shorter.
 LONGEST_TOKEN = timedelta(days=1)
+#: Seconds that a dispatcher waits for Redis to take events in.
+PUBLISH_TIMEOUT = 1.0
 
 
 def utcnow() -> datetime:
@@ -72,44 +79,38 @@ def engine() -> Engine:
 
 
 @cache
+def redis_client() -> Redis | None:
+    """Return the client that everything of ours shares, where a Redis is configured."""
+    return connect(settings().redis_url) if settings().redis_url else None
+
+
+@cache
 def memory() -> DedupMemory | None:
     """Return the memory of deduplication hashes; None where no Redis is configured."""
-    if not settings().redis_url:
+    redis = redis_client()
+    return None if redis is None else RedisDedup(redis, prefix=settings().redis_prefix)
+
+
+def rates() -> RedisRates | None:
+    """Return where rates are counted; None where no Redis is configured."""
+    redis = redis_client()
+    return None if redis is None else RedisRates(redis, prefix=settings().redis_prefix)
+
+
+def publisher() -> Publisher | None:
+    """Return what shows accepted events to tasks and assets; None where no Redis is configured."""
+    options = settings()
+    if not options.redis_url:
         return None
-    return RedisDedup(connect(settings().redis_url), prefix=settings().redis_prefix)
+    client = connect(options.redis_url, timeout=PUBLISH_TIMEOUT)
+    stream = RedisStream(client, prefix=options.redis_prefix, length=options.stream_length)
+    return Publisher(engine(), stream, clock=utcnow)
 
 
 def bell() -> Bell | None:
     """Return what wakes dispatchers in other processes; None where no Redis is configured."""
-    if not settings().redis_url:
-        return None
-    return Bell(connect(settings().redis_url), prefix=settings().redis_prefix)
-
-
-class FernetCipher:
-    """Encrypts with Airflow's ``[core] fernet_key``."""
-
-    def encrypt(self, secret: bytes) -> str:
-        """Return the secret encrypted. Raises SecretsUnprotected where the key is empty."""
-        from airflow.models.crypto import get_fernet
-
-        fernet = get_fernet()
-        if not fernet.is_encrypted:
-            raise SecretsUnprotected()
-        return fernet.encrypt(secret).decode()
-
-    def decrypt(self, encrypted: str) -> bytes:
-        """Return the secret. Raises ValueError where it was encrypted with an unknown key."""
-        from airflow.models.crypto import get_fernet
-        from cryptography.fernet import InvalidToken
-
-        fernet = get_fernet()
-        if not fernet.is_encrypted:
-            raise ValueError("[core] fernet_key is empty")
-        try:
-            return fernet.decrypt(encrypted.encode())
-        except InvalidToken as error:
-            raise ValueError("encrypted with another key") from error
+    redis = redis_client()
+    return None if redis is None else Bell(redis, prefix=settings().redis_prefix)
 
 
 @cache
@@ -196,8 +197,15 @@ def dispatch_loop() -> DispatchLoop:
 
     options = settings()
     launcher = AirflowLauncher()
+    publishes, emit = publisher(), emitter()
     one = Dispatcher(
-        engine(), launcher, clock=utcnow, batch=options.dispatch_batch, retry_for=options.retry_for
+        engine(),
+        launcher,
+        clock=utcnow,
+        batch=options.dispatch_batch,
+        retry_for=options.retry_for,
+        publisher=publishes,
+        meter=None if emit is None else DispatchMetrics(emit),
     )
     housekeeping = Housekeeping(
         engine(),
@@ -205,13 +213,14 @@ def dispatch_loop() -> DispatchLoop:
         clock=utcnow,
         event_retention=options.event_retention,
         dead_retention=options.dead_retention,
-        measure=None if (emit := emitter()) is None else partial(measure, engine(), emit),
+        measure=None if emit is None else partial(measure, engine(), emit),
+        publisher=publishes,
     )
     return DispatchLoop(one, housekeeping, interval=options.dispatch_interval, bell=bell())
 
 
 def guard_limits() -> GuardLimits:
-    """Return the bounds of what is read of a request before anybody looks at it."""
+    """Return the bounds of what is read of a request before anybody looks at it, and who is a proxy."""
     options = settings()
     return GuardLimits(
         max_body=options.max_body,
@@ -219,6 +228,7 @@ def guard_limits() -> GuardLimits:
         body_timeout=options.body_timeout.total_seconds(),
         max_concurrency=options.max_concurrency,
         max_buffered=options.max_buffered,
+        trusted_proxies=options.trusted_proxies,
     )
 
 
@@ -266,6 +276,7 @@ def _parts(*, dispatches: bool) -> Parts:
     return Parts(
         engine=engine(),
         memory=memory(),
+        rates=rates(),
         cipher=FernetCipher(),
         loop=dispatch_loop() if dispatches else None,
         bell=None if dispatches else bell(),
@@ -276,6 +287,7 @@ def _parts(*, dispatches: bool) -> Parts:
             tokens=token_policy(),
         ),
         token_rate=options.token_rate,
+        failure_rate=options.auth_failure_rate,
         accept_timeout=accept_timeout(),
         clock=utcnow,
         status_of=status_of,

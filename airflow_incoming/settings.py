@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from airflow_incoming.core.addresses import Networks, parse_networks
+from airflow_incoming.core.redis_url import parse_redis_url
 from airflow_incoming.core.units import Rate, format_duration, parse_duration, parse_rate, parse_size
 
 VERSION_ADDED = "0.1.0"
@@ -26,13 +28,21 @@ class Option:
 OPTIONS: dict[str, Option] = {
     "redis_url": Option(
         "",
-        "Redis or Valkey that remembers deduplication hashes: redis://, rediss:// or unix://. Empty: the "
-        "metadata database alone decides, which is right but slower. Give it a database of its own with "
+        "Redis or Valkey that remembers deduplication hashes: redis://, rediss://, unix://, or "
+        "redis+sentinel://host:26379,host:26379/service. Empty: the metadata database alone decides, which "
+        "is right but slower, and no task can wait for events. Give it a database of its own with "
         "maxmemory-policy noeviction.",
         example="redis://:password@redis.example.com:6379/3",
         sensitive=True,
     ),
     "redis_prefix": Option("incoming", "What every key in Redis begins with."),
+    "stream_length": Option(
+        "10000",
+        "Newest events of each integration that Redis keeps, for up to 7 days, for tasks and assets that "
+        "wait for them. Each takes about the size of its body; what a stopped triggerer misses beyond that "
+        "is lost to it.",
+        "integer",
+    ),
     "base_url": Option(
         "",
         "The address that senders reach the receiver under, shown in pages and commands. Empty: [api] "
@@ -54,7 +64,16 @@ OPTIONS: dict[str, Option] = {
     "token_lifetime": Option("1h", "How long a JWT made from an API key is valid."),
     "token_leeway": Option("10s", "Difference between clocks that is tolerated in JWTs, at most 60s."),
     "token_rate": Option(
-        "30/m", "Failed attempts to exchange an API key for a JWT that one address may make in a process."
+        "30/m", "Failed attempts to exchange an API key for a JWT that one address may make."
+    ),
+    "auth_failure_rate": Option(
+        "600/m", "Requests to endpoints that one address may send without a valid credential."
+    ),
+    "trusted_proxies": Option(
+        "",
+        "Proxies in front of the receiver, as addresses and networks separated by commas: of a request that "
+        "comes from one, X-Forwarded-For tells the sender's address. Empty: nobody is believed.",
+        example="10.0.0.0/8, 192.0.2.7",
     ),
     "dispatcher": Option(
         "True",
@@ -73,6 +92,9 @@ OPTIONS: dict[str, Option] = {
     ),
     "event_retention": Option("30d", "How long dispatched events are kept."),
     "dead_retention": Option("90d", "How long dead events are kept, to be looked at and replayed."),
+    "silent_after": Option(
+        "1d", "After how long without an event a published integration is marked as silent in the list."
+    ),
     "flask_blueprint": Option(
         "True", "Whether the receiver is also served at /pluginsv2/incoming.", "boolean"
     ),
@@ -85,6 +107,7 @@ class Settings:
 
     redis_url: str
     redis_prefix: str
+    stream_length: int
     base_url: str
     max_body: int
     max_conf: int
@@ -97,12 +120,15 @@ class Settings:
     token_lifetime: timedelta
     token_leeway: timedelta
     token_rate: Rate
+    auth_failure_rate: Rate
+    trusted_proxies: Networks
     dispatcher: bool
     dispatch_batch: int
     dispatch_interval: timedelta
     retry_for: timedelta
     event_retention: timedelta
     dead_retention: timedelta
+    silent_after: timedelta
     flask_blueprint: bool
 
 
@@ -111,6 +137,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: _boolean(text),
     "timedelta": parse_duration,
     "Rate": parse_rate,
+    "Networks": parse_networks,
     "str": str,
 }
 _SIZES = frozenset(
@@ -132,7 +159,8 @@ def read_settings(get: Callable[[str], str | None]) -> Settings:
             values[name] = parse(text)
             _check(name, values[name])
         except ValueError as error:
-            raise ValueError(f"[incoming] {name} = {text!r}: {error}") from error
+            told = "…" if option.sensitive else repr(text)
+            raise ValueError(f"[incoming] {name} = {told}: {error}") from error
     return Settings(**values)
 
 
@@ -141,6 +169,8 @@ _LONGEST = {"token_leeway": timedelta(seconds=60), "token_lifetime": timedelta(d
 
 
 def _check(name: str, value: Any) -> None:
+    if name == "redis_url" and value:
+        parse_redis_url(value)
     longest = _LONGEST.get(name)
     if longest is not None and value > longest:
         raise ValueError(f"must be at most {format_duration(longest)}")

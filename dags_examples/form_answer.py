@@ -1,7 +1,6 @@
-"""An online form's answer becomes a customer record.
+"""The answers of an online form become a customer record: identifiers apart from attributes.
 
-Target of the integration ``form``. ``dag_run.conf`` is the flattened answer: its keys are parameters
-such as ``form_response.answers.0.email``.
+Target of the integration ``form``. An answer without an e-mail address or a phone number is skipped.
 """
 
 from __future__ import annotations
@@ -9,33 +8,41 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow.sdk import dag, get_current_context, task
+from airflow.sdk import dag, task
+
+from airflow_incoming.operators import IdentifyCustomerOperator, incoming_event
 
 log = logging.getLogger(__name__)
 
 
 @dag(dag_id="form_answer", schedule=None, is_paused_upon_creation=False, tags=["incoming"])
 def form_answer():
+    identify = IdentifyCustomerOperator(
+        task_id="identify",
+        # * is any one segment: the form's questions may change their order.
+        identifiers={
+            "email": "form_response.answers.*.email",
+            "phone": "form_response.answers.*.phone_number",
+        },
+        default_country_code="48",
+    )
+
     @task
-    def make_customer() -> dict[str, Any]:
-        # conf comes from outside. It is used as data in Python, never put into a shell command, a query
-        # or a template: a BashOperator with {{ dag_run.conf[...] }} would run whatever a sender writes
-        # (CVE-2026-42252).
-        answer = get_current_context()["dag_run"].conf or {}
-        email = next((value for name, value in answer.items() if name.endswith(".email")), None)
-        if not isinstance(email, str):
-            raise ValueError("The answer has no e-mail address")
+    def save(customer: dict[str, Any]) -> dict[str, Any]:
+        # The event's data comes from outside. It is used as data in Python, never put into a shell
+        # command, a query's text or a template: a BashOperator with {{ dag_run.conf[...] }} would run
+        # whatever a sender writes (CVE-2026-42252).
+        event = incoming_event()
+        form = event.payload["form_response"]
+        log.info("Event %s of %s: %s", event.event_id, event.integration, customer["identified_by"])
         return {
-            "email": email.strip().lower(),
-            "form": answer.get("form_response.form_id"),
-            "answers": sum(name.endswith(".type") for name in answer),
+            **customer["identifiers"],
+            "form": form["form_id"],
+            "answers": len(form["answers"]),
+            "event_id": event.event_id,
         }
 
-    @task
-    def greet(customer: dict[str, Any]) -> None:
-        log.info("Welcome, %s", customer["email"])
-
-    greet(make_customer())
+    save(identify.output)
 
 
 form_answer()

@@ -116,6 +116,11 @@ def _keys() -> tuple[CLICommand, ...]:
             Arg(("--overlap",), help="For how long (default: 1d)", metavar="DURATION", default="1d"),
         ),
         _command("revoke", "keys.revoke", "Close a key for good, within a second", KEY, YES),
+        _command(
+            "reencrypt",
+            "keys.reencrypt",
+            "Encrypt the secrets of all keys with the first key of [core] fernet_key",
+        ),
     )
 
 

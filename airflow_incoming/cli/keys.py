@@ -1,4 +1,4 @@
-"""``keys create|list|rotate|revoke``."""
+"""``keys create|list|rotate|revoke|reencrypt``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from airflow_incoming import bootstrap
 from airflow_incoming.cli.integrations import who
-from airflow_incoming.cli.output import Result, command, confirm, note
+from airflow_incoming.cli.output import REFUSED, Failure, Result, command, confirm, note
 from airflow_incoming.core.units import parse_duration
 from airflow_incoming.services.keys import NewApiKey
 
@@ -62,6 +62,21 @@ def revoke(args: Namespace) -> Result:
             f"warning: requests to {', '.join(users)} are answered 401 until another API key is named there."
         )
     return [{"name": key.name, "key_id": key.id, "state": "revoked", "used_by": users}]
+
+
+@command
+def reencrypt(_: Namespace) -> Result:
+    """Encrypt what belongs to API keys with the newest Fernet key."""
+    done = bootstrap.key_manager().reencrypt(by=who())
+    rows = [{"name": name, "state": "reencrypted" if ok else "unreadable"} for name, ok in done.items()]
+    if all(done.values()):
+        note("Older keys may now be removed from [core] fernet_key, after: airflow rotate-fernet-key")
+        return rows
+    note(
+        "error: the secrets of some API keys were encrypted with a key that isn't in [core] fernet_key. "
+        "Put it behind the others, separated by a comma, and repeat this; or rotate these API keys."
+    )
+    return Failure(rows, REFUSED)
 
 
 def _duration(option: str, text: str) -> timedelta:

@@ -10,11 +10,13 @@ from uuid import UUID
 from airflow_incoming.core.conf import build_conf, conf_size
 from airflow_incoming.core.credentials import authenticate
 from airflow_incoming.core.errors import BodyTooLarge, ConfTooLarge
+from airflow_incoming.core.extent import conf_bound, measure
 from airflow_incoming.core.fingerprint import fingerprint
 from airflow_incoming.core.flatten import flatten
+from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Claim, Endpoint, Event, Request
 from airflow_incoming.core.payload import check_media_type, parse_json
-from airflow_incoming.core.redaction import redact, storable_text
+from airflow_incoming.core.redaction import redact, redact_query, storable_text
 from airflow_incoming.core.tokens import TokenPolicy
 
 #: Characters of a query string, and of a remote address, that are kept.
@@ -55,21 +57,35 @@ def admit(
     if len(request.body) > max_body:
         raise BodyTooLarge(max_body)
     payload = parse_json(request.body)
-    max_conf = limits.conf or policy.max_conf
-    flat = flatten(payload, max_parameters=policy.max_parameters, max_size=max_conf)
     event = _event(request, endpoint, _claim(request, endpoint, payload), now, event_id)
+    max_conf = limits.conf or policy.max_conf
+    extent = measure(payload)
+    bound = conf_bound(extent, request.body, endpoint.configuration, event.headers)
+    if bound > max_conf or extent.parameters > policy.max_parameters:
+        _check_exactly(event, payload, endpoint.configuration, policy, max_conf)
+    return event
+
+
+def _check_exactly(
+    event: Event,
+    payload: dict[str, Any] | list[Any],
+    configuration: Configuration,
+    policy: AdmissionPolicy,
+    max_conf: int,
+) -> None:
+    """Make the conf, and measure it. Raises UnstorableJSON and ConfTooLarge."""
+    flat = flatten(payload, max_parameters=policy.max_parameters, max_size=max_conf)
     conf = build_conf(
         flat,
-        endpoint.configuration,
-        event_id=event_id,
+        configuration,
+        event_id=event.id,
         integration=event.integration,
-        received_at=now,
+        received_at=event.received_at,
         headers=event.headers,
     )
     size = conf_size(conf)
     if size > max_conf:
         raise ConfTooLarge(size, max_conf)
-    return event
 
 
 def _event(request: Request, endpoint: Endpoint, claim: Claim | None, now: datetime, event_id: UUID) -> Event:
@@ -82,7 +98,7 @@ def _event(request: Request, endpoint: Endpoint, claim: Claim | None, now: datet
         received_at=now,
         body=request.body.decode(),
         headers=redact(request.headers),
-        query=storable_text(request.query[:MAX_QUERY]),
+        query=redact_query(request.query)[:MAX_QUERY],
         remote=None if request.remote is None else storable_text(request.remote[:MAX_REMOTE]),
         claim=claim,
         duplicate_status=204 if deduplication is None else deduplication.duplicate_status,

@@ -72,13 +72,16 @@ class Unauthorized(RequestRejected):
     """The request isn't authorized.
 
     ``reason`` is for the server's log only; a stranger is told nothing more than the title.
+    ``stranger`` is False where the sender has proven to hold one of our keys all the same, such as
+    with a token that has expired.
     """
 
     code = "unauthorized"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, stranger: bool = True) -> None:
         super().__init__()
         self.reason = reason
+        self.stranger = stranger
 
 
 class MethodNotAllowed(RequestRejected):

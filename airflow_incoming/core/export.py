@@ -38,8 +38,13 @@ FACTS = (
     "deduplication_hash",
 )
 
+#: What has no width: soft hyphen, zero-width space and joiners, direction marks, byte order mark.
+_UNSEEN = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
+_BEGINNING = "[=+\\-@＝＋－＠]"
 #: Also behind a separator: a program that splits at semicolons sees a cell begin there.
-_FORMULA = re.compile("\\A(?=\\s*[=+\\-@＝＋－＠]|[\t\r\n])|(?<=[;\t\r\n])(?=[=+\\-@＝＋－＠])")
+_FORMULA = re.compile(
+    f"\\A(?=[\\s{_UNSEEN}]*{_BEGINNING}|[\t\r\n])|(?<=[;\t\r\n])(?=[{_UNSEEN}]*{_BEGINNING})"
+)
 
 
 def parameters_of(event: EventRecord) -> dict[str, Leaf]:

@@ -90,10 +90,10 @@ def matches(match: ParameterMatch, *, body: str, headers: Mapping[str, str], que
         value = headers.get(match.key, MISSING)
     elif match.source == "query":
         values = parse_qs(query, keep_blank_values=True).get(match.key, [])
-        return any(_is(value, match.text) for value in values)
+        return any(is_value(value, match.text) for value in values)
     else:
         value = lookup(_READER.decode(body), match.key)
-    return value is not MISSING and _is(value, match.text)
+    return value is not MISSING and is_value(value, match.text)
 
 
 def clue(match: ParameterMatch) -> Clue:
@@ -124,8 +124,8 @@ def _body_clue(match: ParameterMatch, text: str, *, quoted: bool) -> Clue:
     return Clue(words=tuple(words), number=number, hidden_by="\\u" if harmless else "\\")
 
 
-def _is(value: Any, text: str) -> bool:
-    """Tell whether a value is what was typed."""
+def is_value(value: Any, text: str) -> bool:
+    """Tell whether a parameter's value is what was typed; an empty ``text`` means any value."""
     if not text:
         return True
     if isinstance(value, str):

@@ -7,7 +7,7 @@ import re
 MAX_DEDUPLICATION_PARAMETERS = 5
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _SENSITIVE = re.compile(
-    r"authorization|cookie|signature|secret|token|password|api-?key|credential|session|(^|-)hmac(-|$)"
+    r"authorization|cookie|signature|secret|token|passw|api[-_]?key|credential|session|(^|[-_])(auth|hmac)([-_]|$)"
 )
 
 

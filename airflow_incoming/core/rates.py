@@ -15,11 +15,12 @@ from airflow_incoming.core.units import Rate
 def conform(arrival: float | None, rate: Rate, now: float) -> tuple[float, float]:
     """Decide one request: return (seconds to wait, 0 when it conforms; the next theoretical arrival).
 
-    ``arrival`` is the theoretical arrival time kept from the last conforming request, in seconds.
-    A burst of up to ``rate.count`` conforms after a quiet period.
+    ``arrival`` is the theoretical arrival time kept from the last conforming request, in seconds; it
+    is never more than a period ahead, unless a clock was set back. A burst of up to ``rate.count``
+    conforms after a quiet period.
     """
     spacing = rate.period / rate.count
-    expected = max(arrival if arrival is not None else now, now)
+    expected = now if arrival is None else min(max(arrival, now), now + rate.period)
     wait = expected + spacing - rate.period - now
     if wait > 1e-9:
         return wait, expected

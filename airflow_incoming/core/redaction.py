@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from urllib.parse import unquote_plus
 
 from airflow_incoming.core.parameters import is_sensitive_header
 
@@ -20,6 +21,21 @@ def redact(headers: Mapping[str, str]) -> dict[str, str]:
         storable_text(name): REDACTED if _is_sensitive(name) else storable_text(value)
         for name, value in headers.items()
     }
+
+
+def redact_query(query: str) -> str:
+    """Return a query string that may be stored: values whose name says credential are replaced."""
+    if "=" not in query:
+        return storable_text(query)
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return storable_text(
+        "&".join(
+            f"{name}={REDACTED}"
+            if equals and _is_sensitive(unquote_plus(name).lower())
+            else name + equals + value
+            for name, equals, value in pairs
+        )
+    )
 
 
 def passed_on(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

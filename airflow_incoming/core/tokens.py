@@ -131,7 +131,10 @@ def verify(token: str, key: VerificationKey, policy: TokenPolicy, *, now: dateti
         raise Unauthorized("the token isn't three parts of base64url")
     _check_header(_decode_object(parts[1], "header"), key)
     _check_signature(token[: parts.end(2)].encode(), _decode(parts[3], "signature"), key, now)
-    _check_claims(_decode_object(parts[2], "claims"), key, policy, now.timestamp())
+    try:
+        _check_claims(_decode_object(parts[2], "claims"), key, policy, now.timestamp())
+    except Unauthorized as error:  # nobody else could have signed it
+        raise Unauthorized(error.reason, stranger=False) from error
 
 
 def _check_header(header: dict[str, Any], key: VerificationKey) -> None:

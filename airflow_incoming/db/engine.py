@@ -6,6 +6,7 @@ hanging database must not hold an intake for longer than a sender waits.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     DisconnectionError,
     InterfaceError,
+    InvalidatePoolError,
     OperationalError,
     SQLAlchemyError,
 )
@@ -28,7 +30,20 @@ CONNECT_TIMEOUT = 3
 #: Seconds that one statement may take, lock waits included.
 STATEMENT_TIMEOUT = 10
 
+#: Seconds after which an idle connection is asked whether it lives before it is used again. A busy one
+#: isn't: that would cost every batch a round trip, and whoever meets a broken one tries again.
+PING_AFTER = 5.0
+
 _READING = "incoming_reading"
+_AT_ONCE = "incoming_at_once"
+
+#: Bounds of one transaction on PostgreSQL, not of the connection: behind a pooler it is somebody else's
+#: the moment the transaction ends.
+LIMIT_TRANSACTION = (
+    f"SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT * 1000}', true),"
+    f" set_config('lock_timeout', '{STATEMENT_TIMEOUT * 500}', true),"
+    f" set_config('idle_in_transaction_session_timeout', '{STATEMENT_TIMEOUT * 6000}', true)"
+)
 
 
 def make_engine(url: str, *, connect_args: dict[str, Any] | None = None, pool_size: int = 6) -> Engine:
@@ -36,7 +51,7 @@ def make_engine(url: str, *, connect_args: dict[str, Any] | None = None, pool_si
     parsed = make_url(url)
     backend = parsed.get_backend_name()
     arguments = _connect_args(backend, parsed.get_driver_name()) | (connect_args or {})
-    pool: dict[str, Any] = {"pool_pre_ping": True, "pool_recycle": 1800}
+    pool: dict[str, Any] = {"pool_recycle": 1800}
     if backend != "sqlite":
         pool |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": CONNECT_TIMEOUT}
     if backend == "mysql":
@@ -49,6 +64,8 @@ def make_engine(url: str, *, connect_args: dict[str, Any] | None = None, pool_si
     # Parameters are bodies and confs: they never get into an error message, and so into no log.
     engine = create_engine(parsed, connect_args=arguments, hide_parameters=True, **pool)
     _prepare_connections(engine)
+    if backend != "sqlite":
+        _ping_idle_connections(engine)
     return engine
 
 
@@ -71,6 +88,20 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     """
     try:
         with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise translate(error) from error
+
+
+@contextmanager
+def at_once(engine: Engine) -> Iterator[Connection]:
+    """Run statements that are transactions of their own, as PostgreSQL's of one message are.
+
+    They have to begin with LIMIT_TRANSACTION. Raises DatabaseUnavailable as ``transaction`` does.
+    """
+    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", _AT_ONCE: True}
+    try:
+        with engine.connect().execution_options(**options) as connection:
             yield connection
     except SQLAlchemyError as error:
         raise translate(error) from error
@@ -130,9 +161,22 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _limit_postgresql(connection: Connection) -> None:
-    # For this transaction only: behind a pooler the connection is somebody else's the moment it ends.
-    connection.exec_driver_sql(
-        f"SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT * 1000}', true),"
-        f" set_config('lock_timeout', '{STATEMENT_TIMEOUT * 500}', true),"
-        f" set_config('idle_in_transaction_session_timeout', '{STATEMENT_TIMEOUT * 6000}', true)"
-    )
+    if not connection.get_execution_options().get(_AT_ONCE):
+        connection.exec_driver_sql(LIMIT_TRANSACTION)
+
+
+def _ping_idle_connections(engine: Engine) -> None:
+    dialect = engine.dialect
+
+    @event.listens_for(engine, "checkin")
+    def _on_checkin(_: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _on_checkout(dbapi_connection: Any, record: Any, _: Any) -> None:
+        if time.monotonic() - record.info.get("used_at", float("inf")) < PING_AFTER:
+            return
+        try:
+            dialect.do_ping(dbapi_connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError() from error  # the pool connects anew

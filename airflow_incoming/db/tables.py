@@ -134,6 +134,13 @@ event = Table(
     ),
 )
 
+#: Events whose publishing to Redis failed, and is to be tried again. Nearly always empty.
+unpublished = Table(
+    "incoming_unpublished",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+)
+
 #: The memory of what was sent. A row whose ``expires_at`` has passed may be taken over by a new event.
 dedup = Table(
     "incoming_dedup",

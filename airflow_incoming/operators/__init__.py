@@ -8,11 +8,13 @@ from __future__ import annotations
 from airflow_incoming.operators.event import IncomingEvent, incoming_event, incoming_events
 from airflow_incoming.operators.identify import IdentifyCustomerOperator
 from airflow_incoming.operators.trigger import IncomingTriggerDagRunOperator
+from airflow_incoming.operators.waiting import WaitForIncomingEventOperator
 
 __all__ = [
     "IdentifyCustomerOperator",
     "IncomingEvent",
     "IncomingTriggerDagRunOperator",
+    "WaitForIncomingEventOperator",
     "incoming_event",
     "incoming_events",
 ]

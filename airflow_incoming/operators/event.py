@@ -36,6 +36,19 @@ class IncomingEvent:
     headers: Mapping[str, str]
     data: Mapping[str, Any]
 
+    @classmethod
+    def from_conf(cls, conf: Mapping[str, Any]) -> IncomingEvent:
+        """Return the event of a conf, or of what a task has waited for. Raises NotStartedByEvent."""
+        if f"{_ABOUT}event_id" not in conf:
+            raise NotStartedByEvent(f"This is no event: it has no {_ABOUT}event_id.")
+        return cls(
+            event_id=str(conf[f"{_ABOUT}event_id"]),
+            integration=str(conf.get(f"{_ABOUT}integration", "")),
+            received_at=datetime.fromisoformat(conf[f"{_ABOUT}received_at"]),
+            headers={name.removeprefix(_HEADER): conf[name] for name in conf if name.startswith(_HEADER)},
+            data={name: value for name, value in conf.items() if not name.startswith(_ABOUT)},
+        )
+
     @property
     def payload(self) -> dict[str, Any] | list[Any]:
         """Return the payload as it was nested when it was sent.
@@ -70,22 +83,18 @@ def incoming_events(context: Mapping[str, Any] | None = None) -> tuple[IncomingE
     run = context.get("dag_run")
     conf = (run.conf if run is not None else None) or {}
     if f"{_ABOUT}event_id" in conf:
-        return (_event(conf),)
+        return (IncomingEvent.from_conf(conf),)
     by_asset = context.get("triggering_asset_events") or {}
-    extras = [event.extra or {} for events in by_asset.values() for event in events]
+    confs = [_conf_of(event.extra or {}) for events in by_asset.values() for event in events]
     # An event may have updated several assets of one DAG, or come under an alias, too.
-    found = {extra[f"{_ABOUT}event_id"]: _event(extra) for extra in extras if f"{_ABOUT}event_id" in extra}
-    return tuple(found.values())
+    found = {conf[f"{_ABOUT}event_id"]: conf for conf in confs if f"{_ABOUT}event_id" in conf}
+    return tuple(map(IncomingEvent.from_conf, found.values()))
 
 
-def _event(conf: Mapping[str, Any]) -> IncomingEvent:
-    return IncomingEvent(
-        event_id=str(conf[f"{_ABOUT}event_id"]),
-        integration=str(conf.get(f"{_ABOUT}integration", "")),
-        received_at=datetime.fromisoformat(conf[f"{_ABOUT}received_at"]),
-        headers={name.removeprefix(_HEADER): conf[name] for name in conf if name.startswith(_HEADER)},
-        data={name: value for name, value in conf.items() if not name.startswith(_ABOUT)},
-    )
+def _conf_of(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an asset event carries; Airflow wraps what a watcher's trigger has yielded."""
+    payload = extra.get("payload") if extra.get("from_trigger") else None
+    return payload if isinstance(payload, Mapping) else extra
 
 
 def _running_context() -> Mapping[str, Any]:

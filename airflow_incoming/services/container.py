@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,15 +10,16 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from airflow_incoming.core.admission import AdmissionPolicy
-from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.units import Rate
+from airflow_incoming.services.backlog import BacklogLimits
 from airflow_incoming.services.capture import Capturing
 from airflow_incoming.services.health import Health
-from airflow_incoming.services.intake import Intake, IntakeLimits
+from airflow_incoming.services.intake import Intake
 from airflow_incoming.services.keys import TokenIssuer
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.metrics import Emits, Meter
 from airflow_incoming.services.notes import StatusOf
+from airflow_incoming.services.rates import Rates
 from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.tally import Tally, WatchedIssuer
 from airflow_incoming.stores.bell import Bell
@@ -27,23 +27,26 @@ from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.stores.keys import Cipher
+from airflow_incoming.stores.rates import RateStore
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a receiving process is made of. ``memory`` None: no Redis; ``loop`` None: no dispatcher;
-    ``emit`` None: no metrics.
+    """What a receiving process is made of.
 
+    ``memory`` and ``rates`` None: no Redis; ``loop`` None: no dispatcher; ``emit`` None: no metrics.
     ``bell`` wakes the dispatchers of other processes; None where this one has its own, or no Redis.
     """
 
     engine: Engine
     memory: DedupMemory | None
+    rates: RateStore | None
     cipher: Cipher
     loop: DispatchLoop | None
     bell: Bell | None
     policy: AdmissionPolicy
     token_rate: Rate
+    failure_rate: Rate
     accept_timeout: float
     clock: Callable[[], datetime]
     status_of: StatusOf
@@ -54,7 +57,7 @@ class Container:
     """One receiving process. ``start`` and ``stop`` may be called from any thread, and again."""
 
     def __init__(self, parts: Parts) -> None:
-        limiter = RateLimiter(time.monotonic)
+        self._rates = Rates(parts.rates)
         self._loop = parts.loop
         self._bell = parts.bell
         self._directory = Directory(parts.engine, parts.cipher)
@@ -63,7 +66,7 @@ class Container:
             Inbox(parts.engine),
             parts.memory,
             clock=parts.clock,
-            limits=IntakeLimits(wait=parts.accept_timeout),
+            limits=BacklogLimits(wait=parts.accept_timeout),
             wake=_wake(parts),
         )
         self.tally = Tally(
@@ -80,10 +83,11 @@ class Container:
             capturing=self._capturing,
             tally=self.tally,
             clock=parts.clock,
-            limiter=limiter,
+            rates=self._rates,
+            failure_rate=parts.failure_rate,
             accept_timeout=parts.accept_timeout,
         )
-        self.token_issuer = WatchedIssuer(_token_issuer(parts, self._directory, limiter), self.tally)
+        self.token_issuer = WatchedIssuer(_token_issuer(parts, self._directory, self._rates), self.tally)
         self.health = Health(parts.engine, parts.memory, clock=parts.clock)
         self._lock = threading.Lock()
         self._running = False
@@ -95,6 +99,7 @@ class Container:
                 return
             self._running = True
             self.tally.start()
+            self._rates.start()
             self._intake.start()
             if self._bell is not None:
                 self._bell.start()
@@ -108,6 +113,7 @@ class Container:
                 return
             self._running = False
             self.receiver.close()
+            self._rates.stop()
             self._intake.stop()
             self._capturing.close()
             self.tally.stop()
@@ -124,12 +130,12 @@ def _wake(parts: Parts) -> Callable[[], None]:
     return parts.bell.ring if parts.bell is not None else lambda: None
 
 
-def _token_issuer(parts: Parts, directory: Directory, limiter: RateLimiter) -> TokenIssuer:
+def _token_issuer(parts: Parts, directory: Directory, rates: Rates) -> TokenIssuer:
     return TokenIssuer(
         parts.engine,
         directory,
         parts.policy.tokens,
         clock=parts.clock,
-        limiter=limiter,
-        rate=parts.token_rate,
+        rates=rates,
+        failure_rate=parts.token_rate,
     )

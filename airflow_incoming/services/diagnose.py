@@ -103,17 +103,25 @@ class Diagnosis:
         name = "fernet key"
         try:
             self._cipher.encrypt(b"check")
-        except IncomingError:
-            yield Finding(name, "warning", "[core] fernet_key is empty; API keys can't be made. Set it.")
+        except IncomingError as error:
+            yield Finding(name, "warning", error.detail)
             return
         with reading(self._engine) as connection:
             unreadable = [key.name for key in keys.read_usable(connection, self._cipher) if not key.readable]
+            outdated = keys.outdated(connection, self._cipher)
         if unreadable:
             yield Finding(
                 name,
                 "error",
                 f"The secrets of {', '.join(unreadable)} were encrypted with another key; their integrations "
                 "answer 503. Put the old key behind the new one in [core] fernet_key, or rotate these keys.",
+            )
+        elif outdated:
+            yield Finding(
+                name,
+                "warning",
+                f"The secrets of {', '.join(outdated)} are encrypted with an older key. Before you remove "
+                "it, run: airflow incoming keys reencrypt",
             )
         else:
             yield Finding(name, "ok", "Secrets are encrypted and can be read.")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
@@ -28,6 +27,7 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.db.engine import reading, translate
 from airflow_incoming.services.batches import BatchSize, Tally
+from airflow_incoming.services.ports import DispatchMeter, EventPublisher, Launcher
 from airflow_incoming.services.suspects import Suspects
 from airflow_incoming.stores import integrations, queue
 
@@ -39,30 +39,6 @@ LONGEST_BACKOFF = 300
 CACHED_CONFIGURATIONS = 1000
 #: Characters of bodies that are parsed at a time.
 PART_SIZE = 2**21
-
-
-class Launcher(Protocol):
-    """Makes DAG runs and asset events in the caller's transaction."""
-
-    def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
-        """Read once what the whole batch needs."""
-
-    def launch_together(
-        self, session: Session, pending: Sequence[PendingEvent]
-    ) -> Mapping[UUID, tuple[Started, ...]]:
-        """Start as many of the events as can be started together; when it raises, nothing was made."""
-
-    def launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
-        """Start every target of an event. Raises DispatchFailed, AlreadyLaunched, TransactionLost."""
-
-    def ready(self, session: Session, dag_ids: Collection[str], asset_uris: Collection[str]) -> set[str]:
-        """Return which targets could be served now, as ``dag:<dag id>`` and ``asset:<uri>``."""
-
-    def announce(self) -> None:
-        """Tell listeners what was committed."""
-
-    def discard(self) -> None:
-        """Forget what was not committed."""
 
 
 class Dispatcher:
@@ -77,6 +53,8 @@ class Dispatcher:
         batch: int = 100,
         retry_for: timedelta = timedelta(days=1),
         monotonic: Callable[[], float] = time.monotonic,
+        publisher: EventPublisher | None = None,
+        meter: DispatchMeter | None = None,
     ) -> None:
         self._engine = engine
         self._launcher = launcher
@@ -84,6 +62,10 @@ class Dispatcher:
         self._monotonic = monotonic
         self._size = BatchSize(batch)
         self._retry_for = retry_for
+        self._publisher = publisher
+        self._meter = meter
+        #: Seconds from receipt to dispatch, of the events of the present batch.
+        self._lags: list[float] = []
         self._configurations: dict[UUID, Configuration] = {}
         self._suspects = Suspects()
 
@@ -97,6 +79,7 @@ class Dispatcher:
             if not queue.has_due(connection, self._clock()):
                 return Tally()
         begun = self._monotonic()
+        self._lags.clear()
         try:
             with Session(self._engine, autoflush=False, expire_on_commit=False) as session, session.begin():
                 tally = self._dispatch(session)
@@ -112,6 +95,8 @@ class Dispatcher:
         self._size.adapt(tally.total, self._monotonic() - begun)
         self._suspects.acquit()
         self._launcher.announce()
+        if self._meter is not None:
+            self._meter.dispatched(tally, self._lags)
         return tally
 
     def drain(self, stopped: Callable[[], bool] = lambda: False) -> Tally:
@@ -134,6 +119,9 @@ class Dispatcher:
         self._read_configurations(connection, {one.event.version_id for one in taken})
         for part in _parts(taken):
             tally.add(self._dispatch_part(session, part, now))
+        if self._publisher is not None:
+            first_tried = [one.event for one in taken if one.attempts == 0]
+            self._publisher.publish(connection, first_tried, self._configurations)
         return tally
 
     def _dispatch_part(self, session: Session, taken: Sequence[queue.Taken], now: datetime) -> Tally:
@@ -159,6 +147,9 @@ class Dispatcher:
                 self._mark_failure(session.connection(), one, failed[one.event.id], now, tally)
         queue.mark_dispatched(session.connection(), started, now)
         tally.dispatched = len(started)
+        self._lags += [
+            (now - one.event.received_at).total_seconds() for one in pending if one.event.id in started
+        ]
         return tally
 
     def _ready(self, event: Event) -> PendingEvent:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Protocol
 from uuid import uuid4
 
 from sqlalchemy import Engine
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db.engine import reading, transaction, translate
-from airflow_incoming.services.dispatch import Launcher
+from airflow_incoming.services.ports import Launcher
 from airflow_incoming.stores import dispatchers, listening, queue, requests
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 BEAT_EVERY = 5.0
 RELEASE_EVERY = 2.0
 MEASURE_EVERY = 10.0
+#: Seconds between looks for events that Redis couldn't be told of.
+PUBLISH_EVERY = 2.0
 PURGE_EVERY = 60.0
 #: Rows that one clean-up transaction deletes.
 PURGE_ROWS = 500
@@ -36,6 +39,13 @@ SILENT = timedelta(minutes=10)
 CLAIM_GRACE = timedelta(hours=1)
 #: What came while an endpoint listened can be kept for so long after that.
 LISTENER_KEPT = timedelta(hours=1)
+
+
+class Unpublished(Protocol):
+    """Events that could not be published yet."""
+
+    def catch_up(self) -> bool:
+        """Publish some of them; tell whether there are more. Raises DatabaseUnavailable."""
 
 
 class Housekeeping:
@@ -50,6 +60,7 @@ class Housekeeping:
         event_retention: timedelta,
         dead_retention: timedelta,
         measure: Callable[[datetime], None] | None = None,
+        publisher: Unpublished | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -57,22 +68,30 @@ class Housekeeping:
         self._clock = clock
         self._retention = {"dispatched": event_retention, "dead": dead_retention}
         self._measure = measure
+        self._publisher = publisher
         self._monotonic = monotonic
         now = clock()
         self._sign = dispatchers.Beat(
             id=uuid4(), host=socket.gethostname()[:256], pid=os.getpid(), started_at=now, beat_at=now
         )
-        self._next = {"beat": 0.0, "release": 0.0, "measure": 0.0, "purge": monotonic() + PURGE_EVERY}
+        self._next = dict.fromkeys(("beat", "publish", "release", "measure"), 0.0)
+        self._next["purge"] = monotonic() + PURGE_EVERY
 
     def tick(self) -> bool:
-        """Do what is due; tell whether that made events due. Raises DatabaseUnavailable."""
+        """Do what is due; tell whether there is more to do at once. Raises DatabaseUnavailable."""
         if self._due("beat", BEAT_EVERY):
             self.beat()
+        more = False
+        if self._publisher is not None and self._due("publish", PUBLISH_EVERY):
+            more = self._publisher.catch_up()
+            if more:
+                self._next["publish"] = 0.0
         if self._due("purge", PURGE_EVERY):
             self.purge()
         if self._measure is not None and self._due("measure", MEASURE_EVERY):
             self._measure(self._clock())
-        return self._due("release", RELEASE_EVERY) and self.release() > 0
+        released = self._due("release", RELEASE_EVERY) and self.release() > 0
+        return more or released
 
     def beat(self) -> None:
         """Record that this dispatcher lives."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from airflow_incoming.core.errors import (
     Undecided,
 )
 from airflow_incoming.core.messages import Claim, Event, Outcome
+from airflow_incoming.services.backlog import Backlog, BacklogLimits, Waiting
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory
 from airflow_incoming.stores.inbox import Inbox
 
@@ -36,19 +36,8 @@ log = logging.getLogger(__name__)
 SLIDE_EVERY = timedelta(hours=1)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IntakeLimits:
-    """How much may wait (events, bytes of bodies, seconds), and how much one transaction takes."""
-
-    backlog: int = 2000
-    backlog_bytes: int = 64 * 2**20
-    wait: float = 10.0
-    batch: int = 256
-    batch_bytes: int = 8 * 2**20
-
-
 @dataclass(slots=True)
-class _Waiting:
+class _Group:
     """One event and everybody who waits for it: the first sender, and those who sent the same."""
 
     event: Event
@@ -65,19 +54,18 @@ class Intake:
         memory: DedupMemory | None,
         *,
         clock: Callable[[], datetime],
-        limits: IntakeLimits | None = None,
+        limits: BacklogLimits | None = None,
         wake: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inbox = inbox
         self._memory = memory
         self._clock = clock
-        self._limits = limits or IntakeLimits()
+        self._limits = limits or BacklogLimits()
+        self._backlog = Backlog(self._limits)
         self._wake = wake
         self._monotonic = monotonic
         self._breaker = CircuitBreaker()
-        self._queue: deque[tuple[Event, Future[Outcome], float]] = deque()
-        self._queued_bytes = 0
         self._arrived = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -101,47 +89,34 @@ class Intake:
         It ends with an Outcome or with an Unavailable error, whose event may be sent again.
         """
         future: Future[Outcome] = Future()
+        refusal: Unavailable | None = None
         with self._arrived:
-            refusal = self._refusal(event)
-            if refusal is None:
-                self._queue.append((event, future, self._monotonic()))
-                self._queued_bytes += len(event.body)
+            if self._stopping:
+                refusal = Stopping()
+            elif not self._backlog.add(Waiting(event, future, self._monotonic())):
+                refusal = Overloaded()
+            else:
                 self._arrived.notify()
         if refusal is not None:
             future.set_exception(refusal)
         return future
 
-    def _refusal(self, event: Event) -> Unavailable | None:
-        if self._stopping:
-            return Stopping()
-        full = len(self._queue) >= self._limits.backlog
-        if full or self._queued_bytes + len(event.body) > self._limits.backlog_bytes:
-            return Overloaded()
-        return None
-
     def _run(self) -> None:
         while True:
             with self._arrived:
-                self._arrived.wait_for(lambda: self._queue or self._stopping)
-                if not self._queue:
-                    return
-                batch = self._next_batch()
-            self.take_in(batch)
+                self._arrived.wait_for(lambda: len(self._backlog) or self._stopping)
+                batch = self._backlog.take()
+            if not batch:
+                return
+            self.take_in(self._in_time(batch))
 
-    def _next_batch(self) -> list[tuple[Event, Future[Outcome]]]:
-        batch: list[tuple[Event, Future[Outcome]]] = []
-        size = 0
+    def _in_time(self, batch: list[Waiting]) -> list[tuple[Event, Future[Outcome]]]:
+        """Refuse what waited too long: its sender sends it again, and storing it now could run it twice."""
         oldest = self._monotonic() - self._limits.wait
-        while self._queue and len(batch) < self._limits.batch and size < self._limits.batch_bytes:
-            event, future, arrived = self._queue.popleft()
-            self._queued_bytes -= len(event.body)
-            if arrived < oldest:
-                # Its sender was told to send it again; storing it now could run it twice.
-                future.set_exception(Undecided())
-                continue
-            batch.append((event, future))
-            size += len(event.body)
-        return batch
+        for one in batch:
+            if one.arrived < oldest:
+                one.future.set_exception(Undecided())
+        return [(one.event, one.future) for one in batch if one.arrived >= oldest]
 
     def take_in(self, batch: Sequence[tuple[Event, Future[Outcome]]]) -> None:
         """Decide one batch and resolve all its futures."""
@@ -155,7 +130,7 @@ class Intake:
             for one in waiting:
                 self._take_in_alone(one)
 
-    def _take_in_alone(self, one: _Waiting) -> None:
+    def _take_in_alone(self, one: _Group) -> None:
         """Take in one event, so that one which the database refuses doesn't spoil the others."""
         try:
             self._decide([one])
@@ -165,20 +140,21 @@ class Intake:
             log.exception("Could not take in event %s of %s", one.event.id, one.event.integration)
             _refuse([one], Unavailable())
 
-    def _decide(self, waiting: list[_Waiting]) -> None:
+    def _decide(self, waiting: list[_Group]) -> None:
         now = self._clock()
         known = self._look(waiting)
         unknown = [one for one in waiting if _hash(one.event) not in known]
         owners = self._append(unknown, now) if unknown else {}
-        self._slide(waiting, known, now)
-        self._remember(unknown, owners, now)
+        # The answers are true from here on; nobody waits for what only makes the next ones faster.
         for one in waiting:
             remembered = known.get(_hash(one.event) or "")
             _resolve(one, owners[one.event.id] if remembered is None else remembered.event_id)
         if any(owner == event_id for event_id, owner in owners.items()):
             self._wake()
+        self._remember(unknown, owners, now)
+        self._slide(waiting, known, now)
 
-    def _look(self, waiting: list[_Waiting]) -> dict[str | None, Known]:
+    def _look(self, waiting: list[_Group]) -> dict[str | None, Known]:
         windows = {
             one.event.claim.hash: one.event.claim.window for one in waiting if one.event.claim is not None
         }
@@ -192,7 +168,7 @@ class Intake:
         self._breaker.succeeded()
         return dict(known.items())
 
-    def _append(self, unknown: list[_Waiting], now: datetime) -> dict[UUID, UUID]:
+    def _append(self, unknown: list[_Group], now: datetime) -> dict[UUID, UUID]:
         """Append; once more where the connection was lost, perhaps after COMMIT had been sent.
 
         That is safe: appending an event that is stored already changes nothing and says so.
@@ -204,7 +180,7 @@ class Intake:
             log.warning("The database was unavailable for %d events; trying once more", len(events))
             return self._inbox.append(events, now=now)
 
-    def _slide(self, waiting: list[_Waiting], known: dict[str | None, Known], now: datetime) -> None:
+    def _slide(self, waiting: list[_Group], known: dict[str | None, Known], now: datetime) -> None:
         """Move claims forward in the database that only Redis has kept alive for an hour."""
         late = [
             Memory(claim.hash, Known(known[claim.hash].event_id, now), claim.window)
@@ -219,7 +195,7 @@ class Intake:
         except DatabaseUnavailable:
             log.warning("Could not move %d deduplication windows forward; will be tried again", len(late))
 
-    def _remember(self, unknown: list[_Waiting], owners: dict[UUID, UUID], now: datetime) -> None:
+    def _remember(self, unknown: list[_Group], owners: dict[UUID, UUID], now: datetime) -> None:
         self._tell_redis(
             [
                 Memory(claim.hash, Known(owners[one.event.id], now), claim.window)
@@ -249,23 +225,23 @@ def _hash(event: Event) -> str | None:
     return None if event.claim is None else event.claim.hash
 
 
-def _grouped(batch: Sequence[tuple[Event, Future[Outcome]]]) -> list[_Waiting]:
+def _grouped(batch: Sequence[tuple[Event, Future[Outcome]]]) -> list[_Group]:
     """Put equal requests of a batch together, the first one in front."""
-    by_hash: dict[str, _Waiting] = {}
+    by_hash: dict[str, _Group] = {}
     waiting = []
     for event, future in batch:
         same = by_hash.get(event.claim.hash) if event.claim is not None else None
         if same is not None:
             same.others.append((event, future))
             continue
-        one = _Waiting(event, future)
+        one = _Group(event, future)
         waiting.append(one)
         if event.claim is not None:
             by_hash[event.claim.hash] = one
     return waiting
 
 
-def _resolve(one: _Waiting, owner: UUID) -> None:
+def _resolve(one: _Group, owner: UUID) -> None:
     _answer(
         one.first,
         Outcome(
@@ -283,7 +259,7 @@ def _answer(future: Future[Outcome], outcome: Outcome) -> None:
         future.set_result(outcome)
 
 
-def _refuse(waiting: list[_Waiting], error: Unavailable) -> None:
+def _refuse(waiting: list[_Group], error: Unavailable) -> None:
     for one in waiting:
         for future in (one.first, *(future for _, future in one.others)):
             if not future.done() and future.set_running_or_notify_cancel():

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
+from airflow_incoming.core.addresses import sender_of
 from airflow_incoming.core.errors import (
     Conflict,
     IncomingError,
@@ -22,7 +23,6 @@ from airflow_incoming.core.errors import (
     Unavailable,
 )
 from airflow_incoming.core.integration import parse_name
-from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.records import ApiKey
 from airflow_incoming.core.tokens import (
     TokenPolicy,
@@ -34,6 +34,7 @@ from airflow_incoming.core.tokens import (
 from airflow_incoming.core.units import Rate
 from airflow_incoming.db.engine import reading, transaction
 from airflow_incoming.services.audit import changing
+from airflow_incoming.services.rates import Rates
 from airflow_incoming.stores import integrations, keys
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.keys import Cipher, KeySecret, UsableKey
@@ -142,6 +143,17 @@ class KeyManager:
                 change.did("revoke_api_key", name=name, key_id=key.id)
             return _existing(change.connection, name)
 
+    def reencrypt(self, *, by: str) -> dict[str, bool]:
+        """Encrypt all secrets with the first of the Fernet keys, so that the others may be removed.
+
+        Return by name of the API key whether its secrets could be read. API keys and tokens stay valid.
+        Raises SecretsUnprotected.
+        """
+        with changing(self._engine, by=by, now=self._clock()) as change:
+            done = keys.reencrypt(change.connection, self._cipher)
+            change.did("reencrypt_api_keys", names=[name for name, read in done.items() if read])
+        return done
+
 
 class TokenIssuer:
     """Exchanges API keys for JWTs, out of memory: guessing costs the database nothing."""
@@ -153,16 +165,16 @@ class TokenIssuer:
         policy: TokenPolicy,
         *,
         clock: Callable[[], datetime],
-        limiter: RateLimiter,
-        rate: Rate,
+        rates: Rates,
+        failure_rate: Rate,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._directory = directory
         self._policy = policy
         self._clock = clock
-        self._limiter = limiter
-        self._rate = rate
+        self._rates = rates
+        self._failure_rate = failure_rate
         self._monotonic = monotonic
         self._recorded: dict[str, float] = {}
 
@@ -170,7 +182,7 @@ class TokenIssuer:
         """Return a JWT made from an API key; ``remote`` is the sender's address.
 
         Only what fails counts towards the rate of an address, so that a stranger behind the same proxy
-        shuts nobody out. Raises Unauthorized, RateLimited, Unavailable.
+        shuts nobody out. May block. Raises Unauthorized, RateLimited, Unavailable.
         """
         now = self._clock()
         presented = hash_api_key(api_key)
@@ -195,7 +207,7 @@ class TokenIssuer:
         return IssuedToken(token=token, expires_in=int(lifetime.total_seconds()))
 
     def _refuse(self, reason: str, remote: str | None) -> RequestRejected:
-        wait = self._limiter.take(f"token:{remote}", self._rate)
+        wait = self._rates.take(f"token:{sender_of(remote)}", self._failure_rate).result()
         if wait > 0:
             return RateLimited(wait, "Too many failed attempts to obtain a token from this address.")
         log.warning("Refused a token to %s: %s", remote, reason)

@@ -91,7 +91,7 @@ class Housekeeper(Protocol):
     """What a dispatcher does beside dispatching."""
 
     def tick(self) -> bool:
-        """Do what is due; tell whether that made events due. Raises DatabaseUnavailable."""
+        """Do what is due; tell whether there is more to do at once. Raises DatabaseUnavailable."""
 
     def leave(self) -> None:
         """Say good-bye."""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from random import randrange
 from typing import Protocol
+
+from airflow_incoming.services.batches import Tally
 
 #: What we send. ``<…>`` stands for an error's code or an integration's name.
 NAMES: dict[str, str] = {
@@ -84,6 +87,22 @@ class Meter:
             self._emit.count("incoming.received", number, integration)
         for seconds, integration in times:
             self._emit.time("incoming.accept_time", seconds, integration)
+
+
+class DispatchMetrics:
+    """Sends what became of each batch of a dispatcher."""
+
+    def __init__(self, emit: Emits) -> None:
+        self._emit = emit
+
+    def dispatched(self, tally: Tally, lags: Sequence[float]) -> None:
+        """Send counts and times of a committed batch; ``lags`` are seconds from receipt to dispatch."""
+        counts = {"dispatched": tally.dispatched, "failed": tally.failed, "dead": tally.dead}
+        for name, number in counts.items():
+            if number:
+                self._emit.count(f"incoming.{name}", number)
+        for seconds in lags:
+            self._emit.time("incoming.dispatch_lag", seconds)
 
 
 class AirflowStats:

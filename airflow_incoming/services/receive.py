@@ -13,18 +13,20 @@ from typing import Protocol
 
 import uuid6
 
+from airflow_incoming.core.addresses import sender_of
 from airflow_incoming.core.admission import AdmissionPolicy, admit
 from airflow_incoming.core.errors import Overloaded, RateLimited, Stopping, Unauthorized, Undecided
 from airflow_incoming.core.messages import Endpoint, Event, Listener, Outcome, Request
-from airflow_incoming.core.rates import RateLimiter
+from airflow_incoming.core.units import Rate
+from airflow_incoming.services.rates import Rates
 from airflow_incoming.stores.directory import Directory, Snapshot
 
 log = logging.getLogger(__name__)
 
 #: Bytes up to which a body is parsed at once, on the caller's thread. A larger one would hold up
-#: the event loop, so it is parsed on a thread of the pool.
+#: the event loop, so it is parsed on another thread.
 INLINE_BODY = 16 * 1024
-#: Threads of the pool, and how much may wait for them: requests, and bytes of their bodies.
+#: Threads for large bodies, and how much may wait for other threads: requests, and bytes of bodies.
 THREADS = 2
 MAX_WAITING = 1000
 MAX_WAITING_BYTES = 64 * 2**20
@@ -69,7 +71,8 @@ class Receiver:
         capturing: KeepsCaptures,
         tally: Counts,
         clock: Callable[[], datetime],
-        limiter: RateLimiter,
+        rates: Rates,
+        failure_rate: Rate,
         accept_timeout: float = 10.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,10 +82,12 @@ class Receiver:
         self._capturing = capturing
         self._tally = tally
         self._clock = clock
-        self._limiter = limiter
+        self._rates = rates
+        self._failure_rate = failure_rate
         self._accept_timeout = accept_timeout
         self._monotonic = monotonic
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-receive")
+        self._large = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-large")
+        self._small = ThreadPoolExecutor(1, thread_name_prefix="incoming-small")
         self._waiting = 0
         self._waiting_bytes = 0
         self._lock = threading.Lock()
@@ -95,8 +100,10 @@ class Receiver:
         if not self._enter(len(request.body)):
             return self._refuse(request, Overloaded())
         future: Future[Outcome] = Future()
+        # Small ones, which wait for the directory alone, don't wait behind large ones, too.
+        pool = self._small if len(request.body) <= INLINE_BODY else self._large
         try:
-            self._pool.submit(self._decide_later, request, future, self._monotonic())
+            pool.submit(self._decide_later, request, future, self._monotonic())
         except RuntimeError:  # the pool is closed
             self._leave(len(request.body))
             future.set_exception(Stopping())
@@ -104,20 +111,18 @@ class Receiver:
 
     def close(self) -> None:
         """Stop the threads; requests that come later are refused."""
-        self._pool.shutdown(wait=False)
+        self._large.shutdown(wait=False)
+        self._small.shutdown(wait=False)
 
     def _decide(self, request: Request, snapshot: Snapshot) -> Future[Outcome]:
         try:
             now = self._clock()
             listener = snapshot.listener(request.endpoint_id, now)
-            if listener is not None and listener.draft:
-                event = self._admit(request, listener.endpoint, now)
-                future = self._capturing.take(listener, event)
-            else:
-                event = self._admit(request, snapshot.endpoint(request.endpoint_id), now)
-                if listener is not None:
-                    self._capturing.copy(listener, event)
-                future = self._intake.submit(event)
+            endpoint = _endpoint(request, snapshot, listener)
+            event = admit(request, endpoint, self._policy, now=now, event_id=uuid6.uuid7())
+            future = self._pass_on(event, endpoint, listener)
+        except Unauthorized as error:
+            return self._turn_away(request, error, endpoint.name)
         except Exception as error:  # noqa: BLE001 - the adapter answers it, whatever it is
             return self._refuse(request, error)
         future.add_done_callback(partial(self._tally.settled, event, len(request.body)))
@@ -148,14 +153,45 @@ class Receiver:
             self._waiting -= 1
             self._waiting_bytes -= size
 
-    def _admit(self, request: Request, endpoint: Endpoint, now: datetime) -> Event:
-        try:
-            event = admit(request, endpoint, self._policy, now=now, event_id=uuid6.uuid7())
-        except Unauthorized as error:
-            log.warning("Refused a request for %s: %s", endpoint.name, error.reason)
-            raise
-        self._check_rate(endpoint)
-        return event
+    def _pass_on(self, event: Event, endpoint: Endpoint, listener: Listener | None) -> Future[Outcome]:
+        if listener is None:
+            return self._take_in(event, endpoint.configuration.limits.rate)
+        if listener.draft:
+            return self._capturing.take(listener, event)
+        self._capturing.copy(listener, event)
+        return self._take_in(event, endpoint.configuration.limits.rate)
+
+    def _take_in(self, event: Event, rate: Rate | None) -> Future[Outcome]:
+        """Hand an event to the intake, unless its integration is over its rate."""
+        if rate is None:
+            return self._intake.submit(event)
+        taken = self._rates.take(f"integration:{event.integration_id}", rate)
+        return then(taken, partial(self._take_in_if_conforming, event, rate))
+
+    def _take_in_if_conforming(self, event: Event, rate: Rate, wait: float) -> Future[Outcome]:
+        if wait > 0:
+            raise RateLimited(wait, f"More than {rate} requests came for this endpoint.")
+        return self._intake.submit(event)
+
+    def _turn_away(self, request: Request, error: Unauthorized, integration: str) -> Future[Outcome]:
+        """Refuse a bad credential: with a 401, or with a 429 where many came from its address.
+
+        Good ones are never counted, so nobody is shut out by a stranger behind the same proxy; nor is
+        a sender whose token has expired, who has to learn that to get another.
+        """
+        if not error.stranger:
+            return self._turn_away_counted(request, error, integration, 0.0)
+        taken = self._rates.take(f"credential:{sender_of(request.remote)}", self._failure_rate)
+        return then(taken, partial(self._turn_away_counted, request, error, integration))
+
+    def _turn_away_counted(
+        self, request: Request, error: Unauthorized, integration: str, wait: float
+    ) -> Future[Outcome]:
+        if wait > 0:
+            told = "Too many requests without a valid credential came from this address."
+            return self._refuse(request, RateLimited(wait, told))
+        log.warning("Refused a request for %s: %s", integration, error.reason)
+        return self._refuse(request, error)
 
     def _refuse(self, request: Request, error: Exception) -> Future[Outcome]:
         self._tally.refused(request.endpoint_id, error, remote=request.remote, size=len(request.body))
@@ -163,13 +199,32 @@ class Receiver:
         future.set_exception(error)
         return future
 
-    def _check_rate(self, endpoint: Endpoint) -> None:
-        rate = endpoint.configuration.limits.rate
-        if rate is None:
-            return
-        wait = self._limiter.take(str(endpoint.integration_id), rate)
-        if wait > 0:
-            raise RateLimited(wait, f"More than {rate} requests came for this endpoint.")
+
+def _endpoint(request: Request, snapshot: Snapshot, listener: Listener | None) -> Endpoint:
+    if listener is not None and listener.draft:
+        return listener.endpoint
+    return snapshot.endpoint(request.endpoint_id)
+
+
+def then(first: Future[float], go_on: Callable[[float], Future[Outcome]]) -> Future[Outcome]:
+    """Return a future of what ``go_on`` comes to with the result of ``first``, which never fails.
+
+    Where that is there already, ``go_on`` is called at once and may raise.
+    """
+    if first.done():
+        return go_on(first.result())
+    future: Future[Outcome] = Future()
+    first.add_done_callback(lambda done: _go_on(go_on, done.result(), future))
+    return future
+
+
+def _go_on(go_on: Callable[[float], Future[Outcome]], result: float, future: Future[Outcome]) -> None:
+    try:
+        inner = go_on(result)
+    except Exception as error:  # noqa: BLE001 - the adapter answers it, whatever it is
+        inner = Future()
+        inner.set_exception(error)
+    inner.add_done_callback(lambda done: _copy(done, future))
 
 
 def _copy(done: Future[Outcome], future: Future[Outcome]) -> None:

@@ -19,7 +19,13 @@ from airflow_incoming.services.audit import changing
 from airflow_incoming.services.claims import HashStory, story_of
 from airflow_incoming.services.finding import EventPage
 from airflow_incoming.services.rerun import Refusal, Replay, Terms, event_of, rerun
-from airflow_incoming.services.runs import Run, emits_one_of, scheduling_assets, states_of
+from airflow_incoming.services.runs import (
+    Run,
+    claimed_by_assets,
+    emits_one_of,
+    scheduling_assets,
+    states_of,
+)
 from airflow_incoming.stores import events, inbox, integrations
 from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.events import Criteria, Plight
@@ -32,6 +38,7 @@ STEP_SIZE = 16 * 2**20
 
 Replays = list[Replay]
 Records = list[EventRecord]
+Ids = list[UUID]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +141,14 @@ class EventDesk:
         """Return the state of DAG runs in Airflow, by DAG id and run id."""
         with reading(self._engine) as connection:
             return states_of(connection, started)
+
+    def behind_assets(self, dag_id: str, run_id: str, *, limit: int) -> Ids:
+        """Return the events behind the newest asset events that started a run, at most ``limit``."""
+        with reading(self._engine) as connection:
+            claimed = claimed_by_assets(connection, dag_id, run_id, limit=limit)
+            found = {event.id: event for event in events.read_all(connection, [each for each, _ in claimed])}
+        emitted = {each: [one.asset for one in event.started if one.asset] for each, event in found.items()}
+        return list(dict.fromkeys(each for each, at in claimed if emits_one_of(emitted.get(each, ()), at)))
 
     def starters(self, dag_id: str, targets: dict[str, tuple[Sequence[str], Sequence[str]]]) -> set[str]:
         """Return which integrations start a DAG; ``targets`` are the DAGs and assets of each."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from airflow.utils.sqlalchemy import UtcDateTime
-from sqlalchemy import Boolean, Connection, Integer, String, column, select, table
+from sqlalchemy import JSON, Boolean, Connection, Integer, String, column, select, table
 
 from airflow_incoming.core.messages import Started
 
 #: The few columns that we read; Airflow's models would bring their relations and their cost.
 _run = table(
     "dag_run",
+    column("id", Integer),
     column("dag_id", String),
     column("run_id", String),
     column("state", String),
@@ -22,6 +24,8 @@ _run = table(
 )
 _dag = table("dag", column("dag_id", String), column("is_paused", Boolean))
 _asset = table("asset", column("id", Integer), column("uri", String), column("name", String))
+_asset_event = table("asset_event", column("id", Integer), column("asset_id", Integer), column("extra", JSON))
+_consumed = table("dagrun_asset_event", column("dag_run_id", Integer), column("event_id", Integer))
 _reference = table("dag_schedule_asset_reference", column("asset_id", Integer), column("dag_id", String))
 
 #: States that a run stays in.
@@ -53,7 +57,7 @@ def states_of(connection: Connection, started: Sequence[Started]) -> dict[tuple[
     dag_ids = sorted({dag_id for dag_id, _ in wanted if dag_id})
     run_ids = sorted({run_id for _, run_id in wanted if run_id})
     query = (
-        select(*_run.c, _dag.c.is_paused)
+        select(_run, _dag.c.is_paused)
         .select_from(_run.outerjoin(_dag, _dag.c.dag_id == _run.c.dag_id))
         .where(_run.c.dag_id.in_(dag_ids), _run.c.run_id.in_(run_ids))
     )
@@ -83,6 +87,36 @@ def scheduling_assets(connection: Connection, dag_id: str) -> set[str]:
         .where(_reference.c.dag_id == dag_id)
     )
     return {text for row in connection.execute(query) for text in (row.uri, row.name)}
+
+
+def claimed_by_assets(
+    connection: Connection, dag_id: str, run_id: str, *, limit: int
+) -> list[tuple[UUID, set[str]]]:
+    """Return the events named by the newest asset events that started a run, and each asset's URI and name.
+
+    Whoever may create asset events may name any event, so ask the event whether it is true.
+    """
+    query = (
+        select(_asset_event.c.extra, _asset.c.uri, _asset.c.name)
+        .select_from(
+            _run.join(_consumed, _consumed.c.dag_run_id == _run.c.id)
+            .join(_asset_event, _asset_event.c.id == _consumed.c.event_id)
+            .join(_asset, _asset.c.id == _asset_event.c.asset_id)
+        )
+        .where(_run.c.dag_id == dag_id, _run.c.run_id == run_id)
+        .order_by(_asset_event.c.id.desc())
+        .limit(limit)
+    )
+    found = [(_event_named_by(row.extra), {row.uri, row.name}) for row in connection.execute(query)]
+    return [(event_id, assets) for event_id, assets in found if event_id is not None]
+
+
+def _event_named_by(extra: object) -> UUID | None:
+    named = extra.get("_incoming.event_id") if isinstance(extra, dict) else None
+    try:
+        return UUID(named) if isinstance(named, str) else None
+    except ValueError:
+        return None
 
 
 def emits_one_of(targets: Sequence[str], assets: set[str]) -> bool:

@@ -12,7 +12,10 @@ from sqlalchemy import Engine
 
 from airflow_incoming.core.records import HourCount, RequestRecord
 from airflow_incoming.db.engine import reading
-from airflow_incoming.stores import requests
+from airflow_incoming.stores import events, requests
+
+#: Dead events that are counted, those of all integrations together.
+MOST_DEAD = 10_000
 
 _DAY = 24
 _HOUR = timedelta(hours=1)
@@ -60,6 +63,11 @@ class Watch:
         with reading(self._engine) as connection:
             found = requests.counts(connection, first)
         return {integration_id: _day(counts, first) for integration_id, counts in found.items()}
+
+    def dead(self) -> dict[str, int]:
+        """Return how many dead events integrations have, by name; of many only the newest are counted."""
+        with reading(self._engine) as connection:
+            return events.dead_by_integration(connection, upto=MOST_DEAD)
 
     def last_event_at(self, names: Iterable[str]) -> dict[str, datetime]:
         """Return when the newest event of each integration came, without those that have none."""

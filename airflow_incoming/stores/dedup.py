@@ -14,12 +14,34 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from airflow_incoming.core.errors import RedisUnavailable
+from airflow_incoming.core.redis_url import SentinelAddress, parse_redis_url
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.commands.core import Script
 
 #: Seconds that one exchange with Redis may take before it counts as an outage.
 TIMEOUT = 0.25
+
+#: Both take as many keys as there are hashes: one command costs redis-py, which packs and parses every
+#: single one in Python, a third of a pipeline of them. What somebody else put at a key of ours isn't known.
+_LOOK = """
+local found = {}
+for i, key in ipairs(KEYS) do
+    local value = redis.pcall('GETEX', key, 'PX', ARGV[i])
+    if type(value) == 'table' then
+        if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
+        value = false
+    end
+    found[i] = value
+end
+return found
+"""
+_REMEMBER = """
+for i, key in ipairs(KEYS) do
+    redis.call('SET', key, ARGV[2 * i - 1], 'PX', ARGV[2 * i])
+end
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +136,17 @@ class RedisDedup:
     def __init__(self, client: Redis, *, prefix: str) -> None:
         self._client = client
         self._prefix = f"{prefix}:dedup:"
+        self._look = client.register_script(_LOOK)
+        self._remember = client.register_script(_REMEMBER)
 
     def look(self, windows: Mapping[str, timedelta]) -> dict[str, Known]:
-        """See :class:`DedupMemory`; one round trip."""
-        answers = self._exchange(
-            [("GETEX", self._prefix + key, "PX", _milliseconds(window)) for key, window in windows.items()]
+        """See :class:`DedupMemory`; one round trip, one command."""
+        answers = self._run(
+            self._look,
+            [self._prefix + key for key in windows],
+            [_milliseconds(window) for window in windows.values()],
         )
-        decoded = {key: _decode(answer) for key, answer in zip(windows, answers, strict=True)}
+        decoded = {key: _decode(answer) for key, answer in zip(windows, answers, strict=False)}
         return {key: known for key, known in decoded.items() if known is not None}
 
     def peek(self, hashes: Iterable[str]) -> dict[str, Remembered]:
@@ -138,12 +164,16 @@ class RedisDedup:
         return found
 
     def remember(self, memories: Iterable[Memory]) -> None:
-        """See :class:`DedupMemory`; one round trip."""
-        self._exchange(
+        """See :class:`DedupMemory`; one round trip, one command."""
+        memories = list(memories)
+        self._run(
+            self._remember,
+            [self._prefix + memory.hash for memory in memories],
             [
-                ("SET", self._prefix + memory.hash, _encode(memory.known), "PX", _milliseconds(memory.window))
+                argument
                 for memory in memories
-            ]
+                for argument in (_encode(memory.known), _milliseconds(memory.window))
+            ],
         )
 
     def forget(self, hash_: str) -> None:
@@ -153,6 +183,17 @@ class RedisDedup:
     def ping(self) -> None:
         """See :class:`DedupMemory`."""
         self._exchange([("PING",)])
+
+    def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> list[Any]:
+        from redis.exceptions import RedisError
+
+        if not keys:
+            return []
+        try:
+            answers: list[Any] = script(keys, arguments) or []
+        except (RedisError, OSError, ValueError) as error:
+            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+        return answers
 
     def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         from redis.exceptions import RedisError
@@ -172,20 +213,34 @@ class RedisDedup:
 
 
 def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
-    """Return a client for ``redis://``, ``rediss://`` or ``unix://``; connects at first use.
+    """Return a client for a server's URL or Sentinel's (see :mod:`core.redis_url`); connects at first use.
 
-    A broken connection is made anew once, a slow answer isn't waited for twice.
+    A broken connection is made anew once, a slow answer isn't waited for twice. Raises ValueError.
     """
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.exceptions import ConnectionError as Broken
     from redis.retry import Retry
 
-    client: Redis = Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 1, supported_errors=(Broken,)),
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(Broken,)),
+    }
+    address = parse_redis_url(url)
+    client: Redis = Redis.from_url(url, **options) if address is None else _primary(address, options)
+    return client
+
+
+def _primary(address: SentinelAddress, options: dict[str, Any]) -> Redis:
+    from redis.sentinel import Sentinel
+
+    common = options | {"ssl": address.tls}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py
+        address.sentinels, sentinel_kwargs=common | {"password": address.sentinel_password}
+    )
+    client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]  # redis-py
+        address.service, db=address.db, username=address.username, password=address.password, **common
     )
     return client
 

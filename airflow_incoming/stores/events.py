@@ -201,6 +201,19 @@ def backlog(connection: Connection) -> Backlog:
     )
 
 
+def dead_by_integration(connection: Connection, *, upto: int) -> dict[str, int]:
+    """Count the newest ``upto`` dead events by the name of their integration."""
+    newest = (
+        select(_event.c.integration)
+        .where(_event.c.state == "dead")
+        .order_by(_event.c.id.desc())
+        .limit(upto)
+        .subquery()
+    )
+    query = select(newest.c.integration, func.count()).group_by(newest.c.integration)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def id_at(moment: datetime) -> UUID:
     """Return the smallest UUIDv7 of a millisecond."""
     milliseconds = max(int(moment.timestamp() * 1000), 0)

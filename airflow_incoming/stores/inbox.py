@@ -27,6 +27,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from airflow_incoming.core.messages import Event
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import transaction
+from airflow_incoming.stores import inbox_postgresql
 
 _dedup = tables.dedup
 
@@ -44,12 +45,19 @@ class Inbox:
         that owns its hash: its own where it was stored, the earlier one's for a duplicate. Appending
         the same events again changes nothing and returns the same. Raises DatabaseUnavailable.
         """
+        if self._engine.dialect.name == "postgresql":
+            owners = inbox_postgresql.append(self._engine, events, now=now)
+        else:
+            owners = self._append(events, now)
+        return {event.id: owners.get(event.id, event.id) for event in events}
+
+    def _append(self, events: Sequence[Event], now: datetime) -> dict[UUID, UUID]:
         with transaction(self._engine) as connection:
             owners = claim(connection, events, now=now)
             first = [event for event in events if owners.get(event.id, event.id) == event.id]
             if first:
                 insert_events(connection, first)
-        return {event.id: owners.get(event.id, event.id) for event in events}
+        return owners
 
     def slide(self, windows: Mapping[str, timedelta], *, now: datetime) -> None:
         """Move the end of the claims of these hashes to ``now`` plus their window."""

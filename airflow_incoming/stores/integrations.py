@@ -59,6 +59,11 @@ def list_all(connection: Connection, names: Iterable[str] | None = None) -> list
     return [_integration(row) for row in connection.execute(query)]
 
 
+def read_names(connection: Connection) -> list[str]:
+    """Return the names of all integrations, drafts too."""
+    return list(connection.scalars(select(tables.integration.c.name)))
+
+
 def read_live(connection: Connection) -> tuple[list[Integration], set[str]]:
     """Return the published integrations, and the endpoint ids of those that this release can't read.
 

@@ -27,6 +27,9 @@ class Cipher(Protocol):
     def decrypt(self, encrypted: str) -> bytes:
         """Return the secret."""
 
+    def is_current(self, encrypted: str) -> bool:
+        """Tell whether this was encrypted with the key that ``encrypt`` uses."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeySecret:
@@ -139,6 +142,39 @@ def read_usable(connection: Connection, cipher: Cipher) -> list[UsableKey]:
         )
         for key in connection.execute(query)
     ]
+
+
+def reencrypt(connection: Connection, cipher: Cipher) -> dict[str, bool]:
+    """Encrypt all secrets anew with the first Fernet key.
+
+    Return by name of the API key whether its secrets could be read; what can't be is left alone.
+    Raises SecretsUnprotected.
+    """
+    table = tables.api_key_secret
+    done: dict[str, bool] = {}
+    for row in _stored_secrets(connection):
+        try:
+            encrypted = cipher.encrypt(cipher.decrypt(row.signing_secret))
+        except ValueError:
+            done[row.name] = False
+            continue
+        connection.execute(update(table).where(table.c.id == row.id).values(signing_secret=encrypted))
+        done.setdefault(row.name, True)
+    return done
+
+
+def outdated(connection: Connection, cipher: Cipher) -> list[str]:
+    """Return the names of API keys with a secret that an older Fernet key encrypts."""
+    rows = _stored_secrets(connection)
+    return sorted({row.name for row in rows if not cipher.is_current(row.signing_secret)})
+
+
+def _stored_secrets(connection: Connection) -> list[Row[Any]]:
+    key, secret = tables.api_key, tables.api_key_secret
+    query = select(secret.c.id, key.c.name, secret.c.signing_secret).join_from(
+        secret, key, secret.c.key_id == key.c.id
+    )
+    return list(connection.execute(query.order_by(key.c.name)))
 
 
 def _decrypt_all(name: str, rows: list[Row[Any]], cipher: Cipher) -> tuple[KeySecret, ...]:

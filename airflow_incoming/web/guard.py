@@ -15,14 +15,11 @@ from dataclasses import dataclass
 from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_incoming.core.errors import (
-    BodyTimeout,
-    BodyTooLarge,
-    HeadersTooLarge,
-    Overloaded,
-    RequestRejected,
-)
+from airflow_incoming.core.addresses import Networks
+from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, Overloaded, RequestRejected
 from airflow_incoming.web.deadline import Deadline, Deadlines
+from airflow_incoming.web.framing import check_headers, with_length
+from airflow_incoming.web.proxies import with_client
 from airflow_incoming.web.responses import Response, from_error
 
 #: Seconds for which the rest of a refused body is read and thrown away. Closing with unread bytes
@@ -32,6 +29,9 @@ LINGER = 1.0
 MAX_LINGERING = 64
 #: Below this path Airflow bridges to Flask, with one of few threads for each request.
 BRIDGE = "/pluginsv2"
+#: Bytes. Bodies beyond this may use three quarters of the memory for all, so that a few slow large
+#: ones leave room for the usual ones.
+LARGE_BODY = 64 * 2**10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,10 @@ class GuardLimits:
     """The bounds. Sizes in bytes, times in seconds, the rest in requests or headers.
 
     ``max_concurrency`` holds for each prefix; prefixes on the Flask bridge have
-    ``max_bridge_concurrency``, well below the 40 threads that all synchronous routes share.
+    ``max_bridge_concurrency``, well below the 40 threads that all synchronous routes share. Requests
+    whose body is on its way cost little but memory; they have ``max_reading`` and ``max_buffered``,
+    so that slow senders take no place from others.
+    Proxies that are trusted say whose requests they pass on; without any, nobody is believed.
     """
 
     max_body: int = 2**20
@@ -48,7 +51,9 @@ class GuardLimits:
     max_header_bytes: int = 16 * 2**10
     max_concurrency: int = 256
     max_bridge_concurrency: int = 16
+    max_reading: int = 2048
     max_buffered: int = 64 * 2**20
+    trusted_proxies: Networks = ()
 
 
 #: Called with the path of a refused request, the error, the sender's address, and bytes read so far.
@@ -82,6 +87,7 @@ class Guard:
         self._tell_refused = refused
         self._limits: GuardLimits | None = None
         self._body_deadlines = self._drain_deadlines = Deadlines(LINGER)
+        self._reading = 0
         self._occupied = dict.fromkeys(prefixes, 0)
         self._buffered = 0
         self._lingering = 0
@@ -89,7 +95,7 @@ class Guard:
     @property
     def in_flight(self) -> int:
         """Requests that are being read or answered."""
-        return sum(self._occupied.values())
+        return self._reading + sum(self._occupied.values())
 
     @property
     def buffered(self) -> int:
@@ -104,7 +110,10 @@ class Guard:
             return
         with _Place(self, prefix) as place:
             try:
-                scope, body = await self._admit(scope, receive, place)
+                limits = self._limits or self._resolve_limits()
+                if limits.trusted_proxies:
+                    scope = with_client(scope, limits.trusted_proxies)
+                scope, body = await self._admit(scope, receive, place, limits)
             except ClientGone:
                 refusal = None
             except Exception as error:  # noqa: BLE001  becomes the answer
@@ -113,7 +122,7 @@ class Guard:
                     remote = (scope.get("client") or (None,))[0]
                     self._tell_refused(get_route_path(scope), error, remote, place.held)
             else:
-                await self._app(scope, _Replay(body, receive), send)
+                await self._app(scope, _Replay(body, receive), place.freeing(send))
                 return
         if refusal is None:
             await _end_unread(send)
@@ -131,17 +140,24 @@ class Guard:
                 return prefix
         return None
 
-    async def _admit(self, scope: Scope, receive: Receive, place: _Place) -> tuple[Scope, bytes]:
-        limits = self._limits or self._resolve_limits()
-        length, exact = _check_headers(scope["headers"], limits)
-        place.take(limits)
+    async def _admit(
+        self, scope: Scope, receive: Receive, place: _Place, limits: GuardLimits
+    ) -> tuple[Scope, bytes]:
+        length, exact = check_headers(
+            scope["headers"],
+            max_headers=limits.max_headers,
+            max_header_bytes=limits.max_header_bytes,
+            max_body=limits.max_body,
+        )
+        place.begin(limits)
         with Deadline(self._body_deadlines):
             body = await _read(receive, place, limits)
+        place.take(limits)
         if length is not None and length != len(body):
             raise RequestRejected("The request body doesn't have the length that Content-Length says.")
         if exact and (length is not None or not body):
             return scope, body
-        return _with_length(scope, len(body)), body
+        return with_length(scope, len(body)), body
 
     def _resolve_limits(self) -> GuardLimits:
         limits = self._ask_limits if isinstance(self._ask_limits, GuardLimits) else self._ask_limits()
@@ -172,12 +188,12 @@ class Guard:
 class _Place:
     """What one request occupies; everything is given back when the block is left, however that is."""
 
-    __slots__ = ("_guard", "_prefix", "_taken", "complete", "held")
+    __slots__ = ("_guard", "_prefix", "_reading", "_taken", "complete", "held")
 
     def __init__(self, guard: Guard, prefix: str) -> None:
         self._guard = guard
         self._prefix = prefix
-        self._taken = 0
+        self._reading = self._taken = 0
         self.held = 0
         self.complete = False
 
@@ -185,17 +201,49 @@ class _Place:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._guard._occupied[self._prefix] -= self._taken
+        self._guard._reading -= self._reading
+        self._free()
         self._guard._buffered -= self.held
 
+    def begin(self, limits: GuardLimits) -> None:
+        """Begin to read. Raises Overloaded."""
+        if self._guard._reading >= limits.max_reading or self._is_full(limits):
+            raise Overloaded()
+        self._guard._reading += 1
+        self._reading = 1
+
+    def _free(self) -> None:
+        self._guard._occupied[self._prefix] -= self._taken
+        self._taken = 0
+
+    def freeing(self, send: Send) -> Send:
+        """Return a ``send`` that gives the place back with the end of the answer.
+
+        A client that keeps all places busy sends its next request before the application has returned
+        from the last. Only on the bridge are places so few that it would meet a refusal.
+        """
+        if not self._prefix.startswith(BRIDGE):
+            return send
+
+        async def send_and_free(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._free()
+            await send(message)
+
+        return send_and_free
+
     def take(self, limits: GuardLimits) -> None:
-        """Occupy one place. Raises Overloaded."""
+        """Occupy one of the places of requests that were read. Raises Overloaded."""
+        if self._is_full(limits):
+            raise Overloaded()
+        self._guard._reading -= self._reading
+        self._guard._occupied[self._prefix] += 1
+        self._reading, self._taken = 0, 1
+
+    def _is_full(self, limits: GuardLimits) -> bool:
         bridged = self._prefix.startswith(BRIDGE)
         most = limits.max_bridge_concurrency if bridged else limits.max_concurrency
-        if self._guard._occupied[self._prefix] >= most:
-            raise Overloaded()
-        self._guard._occupied[self._prefix] += 1
-        self._taken = 1
+        return self._guard._occupied[self._prefix] >= most
 
     def hold(self, size: int, limits: GuardLimits) -> None:
         """Account for bytes that were read. Raises BodyTooLarge or Overloaded."""
@@ -203,7 +251,8 @@ class _Place:
         self._guard._buffered += size
         if self.held > limits.max_body:
             raise BodyTooLarge(limits.max_body)
-        if self._guard._buffered > limits.max_buffered:
+        most = limits.max_buffered if self.held <= LARGE_BODY else limits.max_buffered * 3 // 4
+        if self._guard._buffered > most:
             raise Overloaded()
 
 
@@ -228,40 +277,6 @@ def is_under(path: str, prefix: str) -> bool:
     return path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/")
 
 
-def _check_headers(headers: list[tuple[bytes, bytes]], limits: GuardLimits) -> tuple[int | None, bool]:
-    """Return the declared length, and whether the headers already say it in the one exact way."""
-    if len(headers) > limits.max_headers:
-        raise HeadersTooLarge(f"The request has more than {limits.max_headers} headers.")
-    size = 0
-    lengths: list[bytes] = []
-    encoded = False
-    for name, value in headers:
-        size += len(name) + len(value)
-        if name == b"content-length":
-            lengths.append(value)
-        elif name == b"transfer-encoding":
-            encoded = True
-    if size > limits.max_header_bytes:
-        raise HeadersTooLarge(f"The request headers are larger than {limits.max_header_bytes} bytes.")
-    if not lengths:
-        return None, not encoded
-    if encoded:
-        raise RequestRejected("Content-Length and Transfer-Encoding exclude each other.")
-    length = _parse_length(lengths)
-    if length > limits.max_body:
-        raise BodyTooLarge(limits.max_body)
-    return length, len(lengths) == 1 and lengths[0].isdigit()
-
-
-def _parse_length(values: list[bytes]) -> int:
-    """Return the length that all Content-Length headers agree on (RFC 9112, 6.3)."""
-    said = {part.strip() for value in values for part in value.split(b",")}
-    digits = said.pop()
-    if said or not digits.isdigit():
-        raise RequestRejected("Content-Length must be one whole number.")
-    return int(digits[:19]) if len(digits) > 19 else int(digits)
-
-
 async def _read(receive: Receive, place: _Place, limits: GuardLimits) -> bytes:
     buffer = bytearray()  # not a list of chunks: a chunk of one byte would cost fifty
     while not place.complete:
@@ -275,14 +290,6 @@ async def _read(receive: Receive, place: _Place, limits: GuardLimits) -> bytes:
             return chunk
         buffer += chunk
     return bytes(buffer)
-
-
-def _with_length(scope: Scope, length: int) -> Scope:
-    """Return the scope with one exact Content-Length: the Flask bridge gives no body without it."""
-    framing = (b"content-length", b"transfer-encoding")
-    headers = [header for header in scope["headers"] if header[0] not in framing]
-    headers.append((b"content-length", b"%d" % length))
-    return {**scope, "headers": headers}
 
 
 async def _drain(receive: Receive, deadlines: Deadlines) -> None:

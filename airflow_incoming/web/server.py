@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -56,6 +58,7 @@ def create_app() -> ASGIApp:
 
 def run(host: str, port: int, workers: int) -> None:
     """Serve until told to stop."""
+    _allow_open_files()
     uvicorn.run(
         "airflow_incoming.web.server:create_app",
         factory=True,
@@ -74,6 +77,14 @@ def run(host: str, port: int, workers: int) -> None:
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
         h11_max_incomplete_event_size=MAX_HEAD,
     )
+
+
+def _allow_open_files() -> None:
+    """Let as many connections be open as the system allows: its usual 1024 are soon used up by idle ones."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # where the hard limit is more than the kernel's own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Under:

@@ -16,21 +16,21 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from workbench.airflow import COMPONENTS, Airflow
 from workbench.environment import REQUIREMENTS, ROOT, Environment
+from workbench.examples import DAGS, EXAMPLES, show_examples
 from workbench.kept import Kept, write_privately
-from workbench.processes import Processes, fetch, free_port, wait_until
+from workbench.processes import Processes, free_port
 from workbench.redis import RedisServer, find_redis
 from workbench.steps import Failed, say, step
+from workbench.visit import Visit
 
 HOME = ROOT / ".demo"
-EXAMPLES = ROOT / "dags_examples"
 INTEGRATIONS = EXAMPLES / "integrations.yaml"
-DAGS = ("form_answer", "process_order")
+PREFIX = "demo"
 
 
 def main() -> int:
@@ -87,7 +87,7 @@ class Demo:
             (HOME / "kept.json").unlink(missing_ok=True)
         self._port = free_port(port)
         self._kept = Kept(HOME / "kept.json")
-        self._token = ""
+        self._redis: RedisServer | None = None
         self._urls: dict[str, str] = {}
 
     def prepare(self) -> None:
@@ -98,7 +98,7 @@ class Demo:
             HOME / "airflow",
             port=self._port,
             keys=self._kept.secrets(),
-            options={"incoming.redis_url": self._start_redis(), "incoming.redis_prefix": "demo"},
+            options={"incoming.redis_url": self._start_redis(), "incoming.redis_prefix": PREFIX},
         )
         for log in self.airflow.home.glob("*.log"):
             log.unlink()
@@ -114,35 +114,22 @@ class Demo:
         for name in COMPONENTS:
             self._processes.start(self.airflow.component(name))
         self._urls = self._make_integrations()
+        visit = Visit(self.airflow, self._processes, self._urls, self._kept.get("api_key"))
         with step("Waiting for Airflow"):
-            self._wait(lambda: self.airflow.health().get("status") == "healthy", "Airflow to be healthy")
-            self._token = self.airflow.token()
-            self._wait(lambda: all(map(self._is_known, self._urls.values())), "the endpoints to be known")
-            self._wait(lambda: all(map(self._is_parsed, DAGS)), f"the DAGs {', '.join(DAGS)} to be parsed")
+            visit.wait(lambda: self.airflow.health().get("status") == "healthy", "Airflow to be healthy")
+            visit.sign_in()
+            visit.wait(lambda: all(map(visit.is_known, self._urls.values())), "the endpoints to be known")
+            visit.wait(lambda: all(map(visit.is_parsed, DAGS)), f"the DAGs {', '.join(DAGS)} to be parsed")
+        self._visit = visit
 
     def show(self) -> None:
         """Post, wait for the runs, post again."""
         say()
-        answer = json.loads((EXAMPLES / "form_answer.json").read_text())
-        answer["form_response"]["token"] = secrets.token_hex(8)
-        url = self._urls["form"]
-        event_id = self._post(url, answer, 200, "Posting a form's answer")["event_id"]
-        run = self._await_run("form_answer", f"incoming__form__{event_id}")
-        self._post(url, answer, 204, "Posting the same again: nothing starts")
-        order = {"order": {"id": secrets.token_hex(4), "total": 49.9, "items": [{"sku": "A-7"}]}}
-        url = self._urls["orders"]
-        self._post(url, order, 401, "Posting an order without a token")
-        bearer = {"Authorization": f"Bearer {self._bearer()}", "X-Request-Id": secrets.token_hex(4)}
-        event_id = self._post(url, order, 200, "Posting it with a JWT", bearer)["event_id"]
-        self._await_run("process_order", f"incoming__orders__{event_id}")
-        self._open_page("integrations/")
-        self._open_page(f"events/{event_id}")
+        shown = show_examples(self._visit, redis=self._redis, prefix=PREFIX)
+        self._visit.open_page("integrations/")
+        self._visit.open_page(f"events/{shown['_incoming.event_id']}")
         say("\nThe form's answer, as the DAG received it (dag_run.conf):\n")
-        say(
-            "\n".join(
-                f"  {name} = {json.dumps(value, ensure_ascii=False)}" for name, value in run["conf"].items()
-            )
-        )
+        say("\n".join(f"  {name} = {json.dumps(value, ensure_ascii=False)}" for name, value in shown.items()))
 
     def explain(self) -> None:
         """Say where things are and what to type."""
@@ -166,7 +153,7 @@ Post an order, with a JWT that is valid for an hour:
 
   curl -i {orders} \\
     -H 'Content-Type: application/json' -H 'X-Request-Id: {secrets.token_hex(4)}' \\
-    -H 'Authorization: Bearer {self._bearer()}' \\
+    -H 'Authorization: Bearer {self._visit.bearer()}' \\
     -d '{{"order": {{"id": 7, "total": 12.5}}}}'
 
 The next token:
@@ -190,7 +177,7 @@ Ctrl-C stops everything.""")
             self._kept.put("api_key", made["api_key"])
         digest = hashlib.sha256(INTEGRATIONS.read_bytes()).hexdigest()
         if self._kept.get("applied") != digest:
-            with step("Making two integrations: airflow incoming apply dags_examples/integrations.yaml"):
+            with step("Making integrations: airflow incoming apply dags_examples/integrations.yaml"):
                 rows = self.airflow.result("incoming", "apply", str(INTEGRATIONS))
             self._kept.put("endpoints", {row["name"]: row["endpoint_id"] for row in rows})
             self._kept.put("applied", digest)
@@ -198,13 +185,6 @@ Ctrl-C stops everything.""")
             name: f"{self.airflow.url}/incoming/{endpoint_id}"
             for name, endpoint_id in self._kept.get("endpoints").items()
         }
-
-    def _is_known(self, url: str) -> bool:
-        """Tell whether there is such an endpoint yet: then what isn't JSON is refused, not unheard of."""
-        return fetch(url, payload="", headers={"Content-Type": "text/plain"})[0] != 404
-
-    def _is_parsed(self, dag_id: str) -> bool:
-        return self.airflow.api(f"dags/{dag_id}", self._token)[0] == 200
 
     def _write_environment(self) -> None:
         """Write what makes ``airflow`` in another shell talk to this installation."""
@@ -218,68 +198,14 @@ Ctrl-C stops everything.""")
         binary = find_redis(self._environment.directory)
         if binary is None:
             say(
-                "  - No redis-server on the PATH: the database alone remembers what was sent, which works too"
+                "  - No redis-server on the PATH: the database alone remembers what was sent, which works, "
+                "too; but no task can wait for events"
             )
             return ""
         with step("Starting Redis"):
-            redis = RedisServer(binary, HOME / "redis", durable=True)
+            self._redis = redis = RedisServer(binary, HOME / "redis", durable=True)
             self._processes.start(redis.process).wait_until(redis.answers, seconds=20)
         return redis.url
-
-    def _wait(self, ready: Callable[[], bool], what: str) -> None:
-        def alive() -> bool:
-            return self._processes.ended() is None
-
-        try:
-            wait_until(ready, seconds=180, what=what, alive=alive, every=0.3)
-        except Failed as failure:
-            ended = self._processes.ended()
-            logs = [ended] if ended else self._processes.running()
-            raise Failed("\n".join([str(failure), *(process.tail(12) for process in logs)])) from None
-
-    def _post(
-        self, url: str, payload: Any, expected: int, what: str, headers: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
-        with step(what) as shown:
-            status, received, body = fetch(url, payload=payload, headers=headers)
-            shown.note = f"{status} {received.get('X-Incoming-Status', '')}".strip()
-            if status != expected:
-                hint = " Was the integration changed by hand? scripts/demo --reset begins anew." * (
-                    status == 404
-                )
-                raise Failed(f"Expected {expected}, got {status}: {body}{hint}")
-        return body if isinstance(body, dict) else {}
-
-    def _open_page(self, page: str) -> None:
-        """Look at one of the administrator's pages, as a signed-in browser does."""
-        with step(f"Opening the page {page}") as shown:
-            address = f"{self.airflow.url}/pluginsv2/incoming-ui/{page}"
-            status, _, _ = fetch(address, headers={"Cookie": f"_token={self._token}"})
-            shown.note = str(status)
-            if status != 200:
-                raise Failed(f"{address} answered {status}.\n{self._processes.running()[0].tail(12)}")
-
-    def _bearer(self) -> str:
-        url = f"{self.airflow.url}/incoming/auth/token"
-        status, _, body = fetch(url, payload={"apiKey": self._kept.get("api_key")})
-        if status != 200:
-            raise Failed(f"No JWT for the API key: {status} {body}")
-        return str(body["token"])
-
-    def _await_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        run: dict[str, Any] = {}
-
-        def done() -> bool:
-            status, body = self.airflow.api(f"dags/{dag_id}/dagRuns/{run_id}", self._token)
-            run.update(body if status == 200 else {})
-            return run.get("state") in ("success", "failed")
-
-        with step(f"Waiting for DAG {dag_id}") as waiting:
-            self._wait(done, f"the run {run_id} to end")
-            waiting.note = run["state"]
-        if run["state"] != "success":
-            raise Failed(f"The run {run_id} of {dag_id} ended as {run['state']}.")
-        return run
 
 
 def _digest() -> str:

@@ -18,8 +18,9 @@ def main() -> None:
     parser.add_argument("--upgrade", action="store_true", help="to the newest versions")
     upgrade = ["--upgrade"] if parser.parse_args().upgrade else []
     pin("demo", *upgrade)
-    # What is tested is what is demonstrated: the demo's pins bind the tests'.
-    pin("test", *upgrade, "--constraint", str((REQUIREMENTS / "demo.txt").relative_to(ROOT)))
+    # What is tested and measured is what is demonstrated: the demo's pins bind the others'.
+    for name in ("test", "bench"):
+        pin(name, *upgrade, "--constraint", str((REQUIREMENTS / "demo.txt").relative_to(ROOT)))
 
 
 def pin(name: str, *options: str) -> None:

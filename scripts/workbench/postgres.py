@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from workbench.environment import clean_environ
@@ -31,10 +32,11 @@ def find_postgres(prefix: Path) -> Path | None:
 class PostgresServer:
     """Holds one database for each test that asks; keeps its port and data over ``stop`` and ``start``.
 
-    Its folder is a temporary one that ``remove`` deletes.
+    Its folder is a temporary one that ``remove`` deletes. ``options`` are further settings of the server.
     """
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, *, options: Mapping[str, str] | None = None) -> None:
+        self._options = dict(options or {})
         self.directory = directory = Path(tempfile.mkdtemp(prefix="incoming-postgres-"))
         self._user = None
         if os.geteuid() == 0:  # as whom PostgreSQL refuses to run
@@ -69,6 +71,7 @@ class PostgresServer:
             "max_connections": "300",
             # A killed server loses nothing by this, only a machine that loses power would.
             "fsync": "off",
+            **self._options,
         }
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         return [str(self._programs / "postgres"), "-D", str(self._data), *settings]

@@ -11,7 +11,6 @@ from sqlalchemy import Engine
 from airflow_incoming.core.admission import AdmissionPolicy
 from airflow_incoming.core.integration import parse_declaration
 from airflow_incoming.core.messages import Outcome, Request
-from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.tokens import TokenPolicy
 from airflow_incoming.core.units import Rate
 from airflow_incoming.services.capture import Capturing
@@ -20,6 +19,7 @@ from airflow_incoming.services.intake import Intake
 from airflow_incoming.services.keys import KeyManager, TokenIssuer
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.manage import Manager
+from airflow_incoming.services.rates import Rates
 from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.tally import Tally, WatchedIssuer
 from airflow_incoming.services.watch import Watch
@@ -68,8 +68,10 @@ class Process:
         self.tally = Tally(engine, self.directory.recall, clock=clock, status_of=status_of)
         self.capturing = Capturing(engine)
         self.intake = Intake(Inbox(engine), None, clock=clock)
-        limiter = RateLimiter(clock.monotonic)
-        issuer = TokenIssuer(engine, self.directory, TOKENS, clock=clock, limiter=limiter, rate=Rate(10, 60))
+        rates = Rates(None, monotonic=clock.monotonic)
+        issuer = TokenIssuer(
+            engine, self.directory, TOKENS, clock=clock, rates=rates, failure_rate=Rate(10, 60)
+        )
         self.issuer = WatchedIssuer(issuer, self.tally)
         self.receiver = Receiver(
             self.directory,
@@ -78,7 +80,8 @@ class Process:
             capturing=self.capturing,
             tally=self.tally,
             clock=clock,
-            limiter=limiter,
+            rates=rates,
+            failure_rate=Rate(20, 60),
         )
         self.intake.start()
 

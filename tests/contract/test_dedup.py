@@ -10,6 +10,7 @@ import pytest
 
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, RedisDedup, connect
+from workbench.redis import RedisServer
 
 KNOWN = Known(
     UUID("01890000-0000-7000-8000-000000000001"), datetime(2026, 3, 1, 12, 0, 0, 125000, tzinfo=timezone.utc)
@@ -104,3 +105,49 @@ def test_peeking_tells_how_long_and_slides_nothing(dedup_memory: DedupMemory) ->
         dedup_memory.peek(["ii"])
     assert dedup_memory.peek(["ii"]) == {}
     assert dedup_memory.peek([]) == {}
+
+
+def test_a_batch_is_one_command(redis_server: RedisServer) -> None:
+    """Looking at a hundred hashes, and remembering them, each costs one command and one round trip."""
+    client = connect(redis_server.url)
+    memory = RedisDedup(client, prefix="test")
+    memory.remember([Memory("aa", KNOWN, WEEK)])
+    memory.look({"aa": WEEK})  # from here on Redis has the scripts
+    hashes = [f"{number:064x}" for number in range(100)]
+    client.config_resetstat()
+    memory.remember([Memory(hash_, KNOWN, WEEK) for hash_ in hashes])
+    assert memory.look(dict.fromkeys(hashes, WEEK)) == dict.fromkeys(hashes, KNOWN)
+    calls = {name: found["calls"] for name, found in client.info("commandstats").items()}
+    assert calls.pop("cmdstat_evalsha") == 2
+    # What the scripts did inside Redis, and nothing that was sent beside them.
+    assert {name: number for name, number in calls.items() if "config" not in name} == {
+        "cmdstat_set": 100,
+        "cmdstat_getex": 100,
+    }
+
+
+def test_a_redis_that_has_lost_its_scripts_is_given_them_again(redis_server: RedisServer) -> None:
+    """As after a restart or a failover: nobody notices."""
+    client = connect(redis_server.url)
+    memory = RedisDedup(client, prefix="test")
+    memory.remember([Memory("hh", KNOWN, WEEK)])
+    client.script_flush()
+    assert memory.look({"hh": WEEK}) == {"hh": KNOWN}
+    client.script_flush()
+    memory.remember([Memory("ii", KNOWN, WEEK)])
+    assert memory.look({"ii": WEEK}) == {"ii": KNOWN}
+
+
+def test_a_redis_that_refuses_to_write_is_an_outage(redis_server: RedisServer) -> None:
+    """A replica that was promoted elsewhere, or one that is full: the database decides."""
+    client = connect(redis_server.url)
+    memory = RedisDedup(client, prefix="test")
+    memory.remember([Memory("jj", KNOWN, WEEK)])
+    client.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(RedisUnavailable):
+            memory.look({"jj": WEEK})
+        with pytest.raises(RedisUnavailable):
+            memory.remember([Memory("kk", KNOWN, WEEK)])
+    finally:
+        client.replicaof("NO", "ONE")

@@ -18,9 +18,11 @@ from airflow_incoming.core.integration import Configuration, parse_declaration
 from airflow_incoming.core.matching import parse_match
 from airflow_incoming.core.messages import Claim, Started
 from airflow_incoming.db import tables
+from airflow_incoming.db.engine import reading
 from airflow_incoming.services import finding
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.stores import events
 from airflow_incoming.stores.dedup import InMemoryDedup, Known, Memory
 from airflow_incoming.stores.events import Criteria, id_at
 from airflow_incoming.stores.inbox import Inbox
@@ -248,6 +250,17 @@ def test_a_stream_that_would_search_too_long_says_so_at_once(
     monkeypatch.setattr(finding, "STREAM_BUDGET", Budget(rows=3))
     with pytest.raises(Conflict, match="shorter time range"):
         list(desk.desk.stream(criteria, limit=10))
+
+
+def test_dead_events_are_counted_by_integration(desk: Desk) -> None:
+    """For the list of integrations; of many only the newest."""
+    desk.apply("bills")
+    for integration in ("orders", "orders", "bills"):
+        desk.send({"n": 1}, state="dead", integration=integration)
+    desk.send({"n": 1}, state="failed")
+    with reading(desk.engine) as connection:
+        assert events.dead_by_integration(connection, upto=100) == {"orders": 2, "bills": 1}
+        assert events.dead_by_integration(connection, upto=2) == {"orders": 1, "bills": 1}
 
 
 # Why a duplicate

@@ -10,8 +10,8 @@ from sqlalchemy import Engine, func, select
 
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db import tables
-from airflow_incoming.db.engine import make_engine, transaction
-from airflow_incoming.stores import queue
+from airflow_incoming.db.engine import LIMIT_TRANSACTION, STATEMENT_TIMEOUT, make_engine, transaction
+from airflow_incoming.stores import inbox_postgresql, queue
 from airflow_incoming.stores.inbox import Inbox, forget
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 
@@ -150,3 +150,61 @@ def test_a_batch_being_dispatched_holds_up_nobody(engine: Engine) -> None:
         second = queue.take(other, limit=2000, now=NOW)
         assert (len(first), len(second)) == (32, 968)
         inbox.append([make_event()], now=NOW)
+
+
+def test_a_claim_that_somebody_holds_is_not_waited_for_without_end(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bounds hold for a batch that is one message, too, and only for that."""
+    if engine.dialect.name != "postgresql":
+        pytest.skip("bounded by the connection")
+    short = LIMIT_TRANSACTION.replace(f"'{STATEMENT_TIMEOUT * 500}'", "'200'")
+    assert short != LIMIT_TRANSACTION
+    monkeypatch.setattr(inbox_postgresql, "LIMIT_TRANSACTION", short)
+    inbox, first = Inbox(engine), make_event("4" * 64)
+    inbox.append([first], now=NOW)
+    with engine.begin() as holding:
+        holding.execute(select(tables.dedup).with_for_update())
+        with pytest.raises(DatabaseUnavailable):
+            inbox.append([make_event("4" * 64), make_event("5" * 64)], now=NOW)
+    assert count(engine) == 1, "nothing of the batch is stored"
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("show lock_timeout").scalar() == f"{STATEMENT_TIMEOUT // 2}s"
+    again = make_event("4" * 64)
+    assert inbox.append([again], now=NOW)[again.id] == first.id
+
+
+def test_a_connection_that_broke_while_idle_is_made_anew(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a failover: whoever comes next doesn't notice."""
+    if engine.dialect.name != "postgresql":
+        pytest.skip("needs somebody who ends connections")
+    monkeypatch.setattr("airflow_incoming.db.engine.PING_AFTER", 0.0)
+    inbox = Inbox(engine)
+    inbox.append([make_event()], now=NOW)
+    other = make_engine(str(engine.url))
+    with other.begin() as connection:
+        connection.exec_driver_sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+    other.dispose()
+    inbox.append([make_event()], now=NOW)
+    assert count(engine) == 2
+
+
+def test_large_bodies_are_compressed_fast_where_the_server_can(engine: Engine) -> None:
+    """And only for that transaction: whoever has the connection next finds the server's own setting."""
+    if engine.dialect.name != "postgresql":
+        pytest.skip("other databases compress in their own way")
+    with engine.connect() as connection:
+        query = (
+            "select setting, 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'"
+        )
+        setting, can = connection.exec_driver_sql(query).one()
+    Inbox(engine).append([make_event(body='["' + "abc" * inbox_postgresql.LARGE + '"]')], now=NOW)
+    with engine.connect() as connection:
+        used = connection.exec_driver_sql("select pg_column_compression(body) from incoming_event").scalar()
+        assert used == ("lz4" if can else "pglz")
+        assert connection.exec_driver_sql("show default_toast_compression").scalar() == setting

@@ -22,7 +22,6 @@ from airflow_incoming.core.errors import (
     Unavailable,
 )
 from airflow_incoming.core.integration import parse_configuration, parse_declaration
-from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.tokens import TokenPolicy, verify
 from airflow_incoming.core.units import Rate
 from airflow_incoming.db import tables
@@ -30,6 +29,8 @@ from airflow_incoming.services.checks import Bounds
 from airflow_incoming.services.icons import Icons
 from airflow_incoming.services.keys import KeyManager, TokenIssuer
 from airflow_incoming.services.manage import Manager
+from airflow_incoming.services.rates import Rates
+from airflow_incoming.stores import keys
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import NOW, make_event
@@ -90,8 +91,8 @@ class House:
             self.directory,
             self.policy,
             clock=self.clock,
-            limiter=RateLimiter(self.clock.monotonic),
-            rate=Rate(100, 1),
+            rates=Rates(None, monotonic=self.clock.monotonic),
+            failure_rate=Rate(100, 1),
         )
 
     def apply(self, **fields: Any) -> Any:
@@ -346,6 +347,50 @@ def test_a_hanging_database_is_asked_once_a_second(house: House) -> None:
     assert len(asked) == 1
     event.remove(house.engine, "before_cursor_execute", refuse)
     assert house.snapshot()
+
+
+class RotatedCipher(ReversingCipher):
+    """Writes with a new key; reads what it and, where it still has it, the old one wrote."""
+
+    def __init__(self, *, has_old: bool) -> None:
+        self.has_old = has_old
+
+    def encrypt(self, secret: bytes) -> str:
+        return "new:" + super().encrypt(secret)
+
+    def decrypt(self, encrypted: str) -> bytes:
+        if not self.is_current(encrypted) and not self.has_old:
+            raise ValueError("another key")
+        return super().decrypt(encrypted.removeprefix("new:"))
+
+    def is_current(self, encrypted: str) -> bool:
+        return encrypted.startswith("new:")
+
+
+def test_secrets_move_to_a_new_fernet_key(house: House) -> None:
+    """After that the old one may go: API keys and tokens stay what they were."""
+    key = house.keys.create("shop", by="test")
+    token = house.issuer.issue(key.api_key, remote="a").token if house.snapshot() else ""
+    both = RotatedCipher(has_old=True)
+    with house.engine.connect() as connection:
+        assert keys.outdated(connection, both) == ["shop"]
+    assert KeyManager(house.engine, both, clock=house.clock).reencrypt(by="test") == {"shop": True}
+    with house.engine.connect() as connection:
+        assert keys.outdated(connection, both) == []
+        (usable,) = keys.read_usable(connection, RotatedCipher(has_old=False))
+    verify(token, usable.verification_key(), house.policy, now=house.clock())
+
+
+def test_what_cannot_be_read_is_told_and_left_alone(house: House) -> None:
+    """Its key may still be found."""
+    house.keys.create("lost", by="test")
+    without = KeyManager(house.engine, RotatedCipher(has_old=False), clock=house.clock)
+    without.create("shop", by="test")
+    assert without.reencrypt(by="test") == {"lost": False, "shop": True}
+    assert KeyManager(house.engine, RotatedCipher(has_old=True), clock=house.clock).reencrypt(by="test") == {
+        "lost": True,
+        "shop": True,
+    }
 
 
 def test_no_key_without_encryption(engine: Engine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +15,10 @@ from airflow_incoming.core.admission import AdmissionPolicy
 from airflow_incoming.core.errors import DatabaseUnavailable, Overloaded, RateLimited, Stopping, Undecided
 from airflow_incoming.core.integration import parse_configuration
 from airflow_incoming.core.messages import Endpoint, Event, Outcome, Request
-from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.tokens import TokenPolicy
-from airflow_incoming.services.receive import MAX_WAITING, Receiver
+from airflow_incoming.core.units import Rate
+from airflow_incoming.services.rates import Rates
+from airflow_incoming.services.receive import INLINE_BODY, MAX_WAITING, THREADS, Receiver
 from airflow_incoming.stores.directory import Snapshot
 from tests.contract.samples import INTEGRATION, NOW, VERSION
 
@@ -64,7 +66,7 @@ class Bystander:
 
 
 class House:
-    def __init__(self) -> None:
+    def __init__(self, rates: Any = None) -> None:
         configuration = parse_configuration({"limits": {"rate": "5000/m"}})
         endpoint = Endpoint(
             endpoint_id="e",
@@ -76,6 +78,7 @@ class House:
         self.directory = HangingDirectory(endpoint)
         self.taker = Taker()
         self.seconds = 0.0
+        self.rates = rates or Rates(None, monotonic=lambda: self.seconds)
         policy = AdmissionPolicy(
             max_body=2**20, max_conf=2**20, max_parameters=100, tokens=TokenPolicy(leeway=timedelta(0))
         )
@@ -88,7 +91,8 @@ class House:
             capturing=unused,
             tally=Bystander(),
             clock=lambda: NOW,
-            limiter=RateLimiter(lambda: self.seconds),
+            rates=self.rates,
+            failure_rate=Rate(10, 60),
             accept_timeout=10,
             monotonic=lambda: self.seconds,
         )
@@ -157,8 +161,86 @@ def test_the_rate_of_an_integration(house: House) -> None:
     assert refused.value.retry_after == pytest.approx(60 / 5000)
 
 
+class SlowRates:
+    """Counts when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Future[float]]] = []
+
+    def take(self, key: str, rate: Rate) -> Future[float]:
+        self.asked.append((key, Future()))
+        return self.asked[-1][1]
+
+
+def test_a_rate_that_is_counted_elsewhere_blocks_nobody_and_comes_before_the_intake() -> None:
+    """Whoever is over it never reaches the intake, so nothing is refused that was stored."""
+    house = House(SlowRates())
+    house.directory.known = house.directory.snapshot
+    futures = [house.post() for _ in range(3)]
+    assert not any(future.done() for future in futures)
+    assert house.taker.events == []
+    assert {key for key, _ in house.rates.asked} == {f"integration:{INTEGRATION}"}
+    for (_, taken), wait in zip(house.rates.asked, (0.0, 7.5, 0.0), strict=True):
+        taken.set_result(wait)
+    assert [future.result(0).status for future in futures[::2]] == ["accepted", "accepted"]
+    with pytest.raises(RateLimited) as refused:
+        futures[1].result(0)
+    assert refused.value.retry_after == 7.5
+    assert len(house.taker.events) == 2
+    house.receiver.close()
+
+
+def test_an_intake_that_breaks_after_that_is_told(house: House) -> None:
+    """Nobody waits for ever for what went wrong on another thread."""
+    slow = House(SlowRates())
+    slow.directory.known = slow.directory.snapshot
+    slow.taker.events = None  # type: ignore[assignment]
+    future = slow.post()
+    slow.rates.asked[0][1].set_result(0.0)
+    with pytest.raises(AttributeError):
+        future.result(0)
+    slow.receiver.close()
+
+
+def test_an_integration_without_a_rate_counts_nothing() -> None:
+    """No round trip that nobody asked for."""
+    house = House(SlowRates())
+    (endpoint,) = house.directory.snapshot.endpoints.values()
+    free = replace(endpoint, configuration=parse_configuration({}))
+    house.directory.known = replace(house.directory.snapshot, endpoints={"e": free})
+    assert house.post().result(0).status == "accepted"
+    assert house.rates.asked == []
+    house.receiver.close()
+
+
 def test_a_closed_receiver_refuses(house: House) -> None:
     """Nobody is left waiting."""
     house.receiver.close()
     with pytest.raises(Stopping):
         house.post().result(0)
+
+
+def test_a_small_request_never_waits_behind_large_ones(house: House) -> None:
+    """Whatever large bodies are being parsed or wait for it: small ones have ways of their own."""
+    house.directory.known = house.directory.snapshot
+    released, parsing = threading.Event(), threading.Barrier(THREADS + 1)
+
+    def stuck(request: Request, snapshot: Snapshot) -> Future[Outcome]:
+        parsing.wait(10)
+        released.wait(10)
+        return decide(request, snapshot)
+
+    decide = house.receiver._decide
+    large = b'{"a": "%s"}' % (b"x" * INLINE_BODY)
+    house.directory.answers.set()
+    house.receiver._decide = stuck  # type: ignore[method-assign]
+    stuck_ones = [house.post(large) for _ in range(THREADS)]
+    parsing.wait(10)
+    house.receiver._decide = decide  # type: ignore[method-assign]
+    waiting = [house.post(large) for _ in range(5)]
+    assert house.post().done(), "with a fresh directory a small one is decided at once"
+    house.directory.known = None
+    assert house.post().result(5).status == "accepted", "with a stale one after a look at the database"
+    assert not any(one.done() for one in (*stuck_ones, *waiting))
+    released.set()
+    assert {one.result(10).status for one in (*stuck_ones, *waiting)} == {"accepted"}

@@ -13,6 +13,11 @@ from tests.conftest import missing
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.e2e.strangers import Siege
+    from tests.house import Builder
+    from workbench.postgres import PostgresServer
+    from workbench.redis import RedisServer
+
 #: Chromium must run as root in CI, and must not look for anything outside.
 FLAGS = [
     "--no-sandbox",
@@ -43,3 +48,18 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def siege(builder: Builder, postgres_server: PostgresServer, redis_server: RedisServer) -> Iterator[Siege]:
+    """One house for all tests about strangers, because each takes half a minute to start."""
+    from tests.e2e.strangers import OPTIONS, open_siege
+    from workbench.processes import Processes
+
+    with Processes() as processes:
+        siege = open_siege(
+            builder.build(processes, postgres=postgres_server, redis=redis_server, options=OPTIONS)
+        )
+        yield siege
+        siege.http.close()
+        siege.engine.dispose()

@@ -140,6 +140,36 @@ def test_a_dag_that_waits_for_an_asset(house: House, admin: Session) -> None:
     assert "incoming://orders" in admin.get(f"/events/{event_id}").text
 
 
+def test_a_run_that_asset_events_started(house: House, admin: Session) -> None:
+    """The tab shows the events behind them, and none that an asset event of somebody else only names."""
+    sent = [send(house, "asset", {"order": {"id": f"by-asset-{number}"}}) for number in range(2)]
+    named = send(house, "orders", {"order": {"id": "named"}})
+    emit_asset_event(house, {"_incoming.event_id": named})
+    scheduler = house.processes.start(house.airflow.component("scheduler"))
+    wait_until(lambda: bool(asset_runs(house)), seconds=120, what="the scheduler to start the DAG")
+    scheduler.stop()
+    (run_id,) = asset_runs(house)
+    tab = admin.get(f"/dag/by_asset/{run_id}").text
+    for event_id in sent:
+        assert f"/events/{event_id}" in tab
+    assert named not in tab
+    assert "incoming://orders" in tab
+    assert "was not started by an incoming event" in admin.get(f"/dag/one/{run_id}").text
+
+
+def emit_asset_event(house: House, extra: dict[str, str]) -> None:
+    """Create an asset event as whoever may do that can, by Airflow's own API."""
+    bearer = {"Authorization": f"Bearer {house.airflow.token()}"}
+    with httpx.Client(base_url=f"{house.airflow.url}/api/v2/", headers=bearer, timeout=30) as api:
+        assets = api.get("assets").json()["assets"]
+        [asset_id] = [each["id"] for each in assets if each["uri"].startswith("incoming://orders")]
+        api.post("assets/events", json={"asset_id": asset_id, "extra": extra}).raise_for_status()
+
+
+def asset_runs(house: House) -> list[str]:
+    return [row[0] for row in house.sql("select run_id from dag_run where dag_id = 'by_asset'")]
+
+
 def test_filters_and_what_is_wrong_with_them(house: House, admin: Session) -> None:
     """By integration, state, time and parameter; a mistake is told at its field."""
     wanted = send(house, "both", {"order": {"id": 4711}})
@@ -157,6 +187,7 @@ def test_filters_and_what_is_wrong_with_them(house: House, admin: Session) -> No
     assert listed(admin.get("/events/", params=future)) == []
     for query, field in (
         ({"range": "custom", "since": "yesterday"}, "since"),
+        ({"range": "custom", "until": "9999-12-31T23:59:59-09:00"}, "until"),
         ({"state": "odd"}, "state"),
         ({"value": "1"}, "parameter"),
         ({"parameter": "header.a b"}, "parameter"),
@@ -394,8 +425,14 @@ def set_state(house: House, event_id: str, state: str) -> None:
 
 def test_a_narrow_window_scrolls_no_page_sideways(house: House, page: Page) -> None:
     """At 800 pixels the tables scroll, not the page."""
-    event_id = send(house, "both", {"long": "x" * 500, "a": {"b" * 100: 1}}, headers={"X-Long": "y" * 300})
+    house.apply({"name": "long", "title": "T" * 200, "state": "published", "dags": ["one"]})
+    event_id = send(house, "long", {"long": "x" * 5000, "a": {"b" * 100: 1}}, headers={"X-Long": "y" * 300})
     page.set_viewport_size({"width": 800, "height": 700})
-    for path in ("/events/", f"/events/{event_id}", "/requests/", "/dag/one"):
+    for path in ("/events/", f"/events/{event_id}", "/requests/", "/dag/one", "/integrations/long"):
         page.goto(ui(house, path))
         assert page.evaluate("document.documentElement.scrollWidth") <= 800, path
+    page.goto(ui(house, f"/events/{event_id}"))
+    assert page.locator("body").bounding_box()["height"] < 3000  # type: ignore[index]  # it is shown
+    row = page.get_by_role("row", name="body.long")
+    row.get_by_text("Show all 5,000 characters").click()
+    assert "x" * 5000 in row.inner_text()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 
 from tests.house import Builder, House
 from workbench.processes import Processes, wait_until
@@ -88,6 +89,26 @@ def test_the_list_shows_what_there_is_and_how_it_goes(house: House, open_page: P
     assert row.locator("time").get_attribute("title", timeout=5000)
     copied = row.get_by_role("button", name="Copy the URL of Answers of the form")
     assert copied.get_attribute("data-copy") == f"{house.receive[0]}/{house.endpoints['form']}"
+
+
+def test_the_list_tells_what_was_given_up_and_who_fell_silent(house: House, open_page: Page) -> None:
+    """Dead events are counted and linked; so much silence is worth a mark."""
+    page = open_page
+    page.goto(INTEGRATIONS)
+    row = page.get_by_role("row", name="Answers of the form")
+    assert row.get_by_text("Silent").count() == 0
+    engine = create_engine(house.airflow.database)
+    with engine.begin() as connection:
+        connection.execute(
+            text("update incoming_event set state = 'dead', due_at = null, received_at = :at"),
+            {"at": datetime.now(timezone.utc) - timedelta(days=3)},
+        )
+    engine.dispose()
+    page.reload()
+    assert row.get_by_text("Silent").is_visible()
+    row.get_by_role("link", name="1 dead").click()
+    page.wait_for_url(re.compile(r"events/\?integration=form&state=dead"))
+    assert page.locator("tbody tr").count() == 1
 
 
 def test_a_title_can_not_be_markup(open_page: Page) -> None:
@@ -185,6 +206,10 @@ def test_a_new_key_is_shown_once_and_in_no_address(house: House, open_page: Page
     page.get_by_label("Expires").select_option("90d")
     page.get_by_role("dialog").get_by_role("button", name="Create").click()
     key = page.locator(".secret code").inner_text()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    assert page.locator(".secret code").is_visible(), "nobody sees it again, so it isn't closed by accident"
+    assert not page.get_by_role("button", name="Close").is_visible()
     assert _token(house, key).status_code == 200
     answer = next(each for each in answers if each.url.endswith("/keys/new"))
     assert "no-store" in answer.headers["cache-control"]
@@ -364,15 +389,45 @@ def test_the_mode_follows_airflows_switch(open_page: Page) -> None:
 
 
 def test_times_are_in_the_zone_that_airflow_shows(open_page: Page) -> None:
-    """The title of a time has it in full; what is shown says how long ago it was."""
+    """In full, and how long ago it was; the title names the zone."""
     page = open_page
     page.add_init_script("""localStorage.setItem("timezone", '"Pacific/Kiritimati"')""")
     page.goto(KEYS)
     time = page.get_by_role("row", name="shop").locator("time").last
     shown = time.get_attribute("title") or ""
     made = datetime.fromisoformat(time.get_attribute("datetime") or "")
-    assert shown == f"{made.astimezone(timezone(timedelta(hours=14))):%Y-%m-%d %H:%M:%S} Pacific/Kiritimati"
-    assert re.fullmatch(r"now|\d+ (s|min) ago", time.inner_text())
+    full = f"{made.astimezone(timezone(timedelta(hours=14))):%Y-%m-%d %H:%M:%S}"
+    assert shown == f"{full} Pacific/Kiritimati"
+    assert re.fullmatch(rf"{full}\s*(now|\d+ (s|min) ago)", time.inner_text())
+    page.goto("/pluginsv2/incoming-ui/events/")
+    page.get_by_label("Received").select_option("custom")
+    page.wait_for_url(re.compile("zone=Pacific%2FKiritimati"))
+    page.get_by_label("From (Pacific/Kiritimati)").fill("2026-01-02T03:00:00")
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_url(re.compile("since=2026-01-02"))
+    assert page.get_by_label("From (Pacific/Kiritimati)").input_value() == "2026-01-02T03:00:00"
+
+
+def test_back_forward_reload_and_shared_addresses_work_inside_airflows_frame(open_page: Page) -> None:
+    """The address that Airflow shows is that of the page inside; the browser's buttons do what they say."""
+    page = open_page
+    frame = _framed(page)
+    frame.get_by_role("link", name="Shop <b>orders</b>").click()
+    page.wait_for_url(re.compile(r"/plugin/incoming/pluginsv2/incoming-ui/integrations/orders$"))
+    frame.get_by_role("link", name="API keys", exact=True).click()
+    page.wait_for_url(re.compile(r"/incoming-ui/keys/$"))
+    page.go_back()
+    page.wait_for_url(re.compile(r"/integrations/orders$"))
+    frame.get_by_role("heading", level=1, name="Shop <b>orders</b>").wait_for()
+    page.go_forward()
+    page.wait_for_url(re.compile(r"/incoming-ui/keys/$"))
+    frame.get_by_role("heading", level=1, name="API key").wait_for()
+    page.goto(page.url.replace("keys/", "integrations/orders/save"))
+    frame.get_by_role("heading", level=1, name="Shop <b>orders</b>").wait_for()
+    page.reload()
+    frame.get_by_role("heading", level=1, name="Shop <b>orders</b>").wait_for()
+    page.goto(page.url.replace("integrations/orders", "nothing"))
+    frame.get_by_role("heading", level=1, name="There is no such page").wait_for()
 
 
 def test_a_link_to_a_dag_is_followed_by_the_document_around_the_frame(open_page: Page) -> None:
@@ -397,13 +452,18 @@ def test_a_page_that_stays_open_keeps_its_csrf_token_fresh(open_page: Page) -> N
     assert before not in (page.locator("body").get_attribute("hx-headers") or "")
 
 
-def test_the_pages_are_usable_at_800_pixels(open_page: Page) -> None:
+def test_the_pages_are_usable_at_800_pixels(house: House, open_page: Page) -> None:
     """Tables scroll inside the page, which itself doesn't scroll sideways."""
     page = open_page
     page.set_viewport_size({"width": 800, "height": 850})
+    house.apply({"name": "long", "title": "T" * 200, "state": "published", "dags": ["one"]})
     for address in (INTEGRATIONS, KEYS):
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 800
+    frame = _framed(page)
+    frame.get_by_role("link", name="T" * 200).wait_for()
+    wrap = frame.locator(".table-wrap")
+    assert wrap.evaluate("wrap => wrap.scrollWidth - wrap.clientWidth") == 0, "each column is in sight"
 
 
 def _framed(page: Page) -> FrameLocator:

@@ -211,3 +211,34 @@ def test_who_may_trigger_one_dag_finds_no_other(browser: Browser, house: House) 
     expect(section.get_by_text("No DAG that you may trigger has “tw” in its id or name.")).to_be_visible()
     search.fill("on")
     expect(section.get_by_text("chosen", exact=True)).to_be_visible()
+    # Whatever a page is made to send, the server refuses; the reason is at the field.
+    section.locator("input[name=dag]").first.evaluate("input => { input.value = 'two'; }")
+    shop.button("Save").click()
+    expect(section.locator("#dag-error")).to_have_text("You may not trigger DAG “two”.")
+    expect(section.locator("#dag-error")).to_be_focused()
+    expect(shop.frame.get_by_text("Nothing was saved")).to_be_visible()
+
+
+def test_signing_in_again_loses_nothing(browser: Browser, house: House) -> None:
+    """A login that ended while somebody was typing: signed in again beside it, Save goes on."""
+    me = Tourist(browser, house.airflow.url, "admin")
+    me.sign_in()
+    me.open("integrations/shop-orders")
+    section = me.define("limits")
+    section.get_by_label("Most requests").fill("9/s")
+    me.page.context.clear_cookies(name=re.compile("^(?!incoming_session)"))
+    me.button("Save").click()
+    expect(me.frame.get_by_text("You are signed out")).to_be_visible()
+    with me.page.context.expect_page() as opened:
+        me.frame.get_by_role("link", name="Sign in").click()
+    beside = opened.value
+    beside.locator("input[name=username]").fill("admin")
+    beside.locator("input[name=password]").fill("admin")
+    beside.keyboard.press("Enter")
+    beside.wait_for_url(re.compile("/plugin/incoming/pluginsv2/incoming-ui/integrations/shop-orders$"))
+    beside.close()
+    expect(section.get_by_label("Most requests")).to_have_value("9/s")
+    me.button("Save").click()
+    expect(me.frame.get_by_text("Saved as a draft")).to_be_visible()
+    expect(me.section("limits")).to_contain_text("9/s")
+    assert me.complaints == []

@@ -13,12 +13,13 @@ from typing import Any
 
 from airflow_incoming.services import dispatch, intake, launch
 from airflow_incoming.services.launch import rows
-from airflow_incoming.stores import inbox
+from airflow_incoming.stores import inbox, inbox_postgresql
 
 POINTS: dict[str, tuple[Any, str]] = {
-    "intake: events written, not committed": (inbox, "insert_events"),
-    "intake: committed, Redis not told": (inbox.Inbox, "append"),
-    "intake: committed, nobody answered": (intake.Intake, "_remember"),
+    "intake: events in hand, not stored": (inbox_postgresql, "_arrays"),
+    "intake: committed, nobody answered": (inbox.Inbox, "append"),
+    "intake: answered, Redis not told": (intake, "_resolve"),
+    "intake: answered, Redis told": (intake.Intake, "_remember"),
     "dispatch: the runs of a batch made, none of their tasks": (rows, "_insert"),
     "dispatch: all runs and marks written, not committed": (dispatch.Dispatcher, "_dispatch"),
     "dispatch: committed": (launch.AirflowLauncher, "announce"),

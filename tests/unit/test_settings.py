@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def test_defaults() -> None:
     assert (settings.redis_url, settings.max_body, settings.max_conf) == ("", 1048576, 262144)
     assert (settings.body_timeout, settings.event_retention) == (timedelta(seconds=10), timedelta(days=30))
     assert (settings.dispatcher, settings.dispatch_batch) == (True, 100)
+    assert settings.trusted_proxies == ()
 
 
 def test_every_option_is_a_setting_and_documented() -> None:
@@ -34,6 +36,7 @@ def test_every_option_is_a_setting_and_documented() -> None:
         ("dispatcher", "false", False),
         ("max_concurrency", " 12 ", 12),
         ("redis_url", "redis://h:1/2", "redis://h:1/2"),
+        ("trusted_proxies", "10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
     ],
 )
 def test_values(option: str, text: str, value: object) -> None:
@@ -53,6 +56,7 @@ def test_values(option: str, text: str, value: object) -> None:
         ("token_rate", "fast"),
         ("token_leeway", "5m"),
         ("token_lifetime", "90d"),
+        ("trusted_proxies", "everybody"),
     ],
 )
 def test_a_wrong_value_is_named(option: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from airflow_incoming.core.units import format_size
 from airflow_incoming.services.readiness import Readiness
 from airflow_incoming.web.views import snippets
 from airflow_incoming.web.views.editing_data import EditingData
-from airflow_incoming.web.views.editor_form import SECTIONS, read_form
+from airflow_incoming.web.views.editor_form import PLACES, TITLES, read_form, section_of
 from airflow_incoming.web.views.editor_rights import refusals
 from airflow_incoming.web.views.icons import builtin_icons
 
@@ -30,12 +31,21 @@ class Editing(EditingData):
 
     def is_changed(self, section: str) -> bool:
         """Tell whether the values of a section differ from what is saved."""
-        return any(getattr(self.values, name) != getattr(self.saved, name) for name in SECTIONS[section])
+        return self.values.differs(self.saved, section)
 
     @property
     def has_changes(self) -> bool:
         """Tell whether anything differs from what is saved."""
         return any(map(self.is_changed, self.sections))
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """The sections, as the page calls them."""
+        return TITLES
+
+    def place_of(self, field: str) -> tuple[str, str]:
+        """Return what a field is called, and the id of its place on the page."""
+        return PLACES.get(field, (field, f"section-{section_of(field)}"))
 
     # -- Endpoint
 
@@ -73,6 +83,12 @@ class Editing(EditingData):
         return self._services.icons().uploaded()
 
     @property
+    def icon_is_missing(self) -> bool:
+        """Tell whether an icon was chosen that isn't there; one that came from a file may stay."""
+        icon = self.values.icon
+        return icon not in ("", self.saved.icon, *self.builtin_icons) and icon not in self.uploaded_icons
+
+    @property
     def curl(self) -> str:
         """Shell commands that send to the endpoint."""
         return snippets.curl(self._target, self._payload)
@@ -88,10 +104,20 @@ class Editing(EditingData):
         return self.sample is not None and self._payload == self.sample.body
 
     @property
+    def sends_extras(self) -> bool:
+        """Tell whether these send headers or a query, because deduplication looks at them."""
+        return bool(self._target.headers or self._target.query)
+
+    @cached_property
     def _target(self) -> snippets.Target:
-        jwt = self.values.auth_type == "jwt"
-        token_url = f"{self._services.base_url()}/auth/token" if jwt else None
-        return snippets.Target(url=self.url or "", token_url=token_url)
+        base = self._services.base_url()
+        chosen = self.values.parameter if self.values.deduplicate else ()
+        return snippets.target(
+            self.url or "",
+            token_url=f"{base}/auth/token" if self.values.auth_type == "jwt" else None,
+            parameters=chosen,
+            sample=self.sample,
+        )
 
     @property
     def _payload(self) -> str:

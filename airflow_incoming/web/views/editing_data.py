@@ -44,7 +44,7 @@ class EditingData:
     """Values of the editor's form, and what is known of the data that comes.
 
     ``values`` are those of the form, ``errors`` what is wrong with them, by field. ``expected`` is the
-    number of the version that the form began with.
+    number of the version that the form began with. ``refused`` is a parameter that was one too many.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class EditingData:
         self.expected = integration.current.number if expected is None else expected
         self.opened = set(opened)
         self.errors = dict(errors or {})
+        self.refused: str | None = None
         self.sections = tuple(SECTIONS)
         self._services = services
         self._visitor = visitor

@@ -8,7 +8,7 @@ from dataclasses import replace
 import flask
 from flask.typing import ResponseReturnValue
 
-from airflow_incoming.core.errors import Conflict, InvalidConfiguration
+from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound
 from airflow_incoming.core.parameters import MAX_DEDUPLICATION_PARAMETERS
 from airflow_incoming.web.responses import status_of
 from airflow_incoming.web.views.editing import Editing
@@ -17,14 +17,16 @@ from airflow_incoming.web.views.editor_form import (
     SECTIONS,
     Values,
     field_of,
+    merge,
     read_form,
     section_of,
+    values_of_configuration,
     values_of_form,
 )
 from airflow_incoming.web.views.editor_listening import ListeningViews
 from airflow_incoming.web.views.editor_states import StateViews
 from airflow_incoming.web.views.notices import of_published
-from airflow_incoming.web.views.page import expose, needs, visitor
+from airflow_incoming.web.views.page import expose, is_fragment, needs, visitor
 
 
 class EditorPages(ListeningViews, StateViews):
@@ -57,7 +59,9 @@ class EditorPages(ListeningViews, StateViews):
         if action == "refresh":
             self._choose(editing, form)
         if action == "apply":
-            editing.errors = self._errors(editing, section)
+            editing.errors = {
+                field: text for field, text in self._errors(editing).items() if section_of(field) == section
+            }
         if action == "cancel" or (action == "apply" and not editing.errors):
             editing.opened.clear()
         return self.show(
@@ -90,12 +94,12 @@ class EditorPages(ListeningViews, StateViews):
         return self._save(self.editing_form(name), publish=True)
 
     def _save(self, editing: Editing, *, publish: bool) -> ResponseReturnValue:
-        configuration, errors = read_form(editing.values)
-        if configuration is not None and editing.refused_targets:
-            errors = {"dag": " ".join(editing.refused_targets)}
+        configuration = read_form(editing.values)[0]
+        errors = self._errors(editing)
         if configuration is None or errors:
             return self._page(editing, errors=errors)
         manager, by = self.services.manager(), visitor().name
+        saved = None
         if publish:
             self.checked_stakes(editing.name)  # before anything is saved
         try:
@@ -106,12 +110,28 @@ class EditorPages(ListeningViews, StateViews):
         except InvalidConfiguration as error:
             # What was saved before publishing failed is what the form began with by now.
             editing = self._with_values(editing.name, editing.values)
-            return self._page(editing, errors={field_of(error.path): f"{error.problem}."})
+            errors = {field_of(error.path): f"{error.problem}."}
+            return self._page(editing, errors=errors, saved=saved is not None)
         except Conflict as conflict:
-            return self._page(editing, conflict=conflict)
+            return self._disputed(editing, conflict)
         changed = saved.current.number != editing.integration.current.number
         notice = of_published(saved) if publish else "saved" if changed else "unchanged"
         return self.redirect("EditorPages.edit", name=editing.name, notice=notice)
+
+    def _disputed(self, editing: Editing, conflict: Conflict) -> ResponseReturnValue:
+        """Show the form with what somebody else saved meanwhile, as far as it is about other sections."""
+        newest = self.services.manager().show(editing.name)
+        try:
+            began = self.services.manager().version(editing.name, editing.expected)
+        except NotFound:
+            return self._page(self._with_values(editing.name, editing.values), conflict=conflict)
+        merged = merge(
+            base=values_of_configuration(began.configuration),
+            mine=editing.values,
+            theirs=values_of_configuration(newest.current.configuration),
+        )
+        editing = self.editing_of(newest, values=merged.values)
+        return self._page(editing, conflict=conflict, merge=merged)
 
     def _page(
         self,
@@ -119,22 +139,23 @@ class EditorPages(ListeningViews, StateViews):
         *,
         errors: Mapping[str, str] | None = None,
         conflict: Conflict | None = None,
+        **more: object,
     ) -> ResponseReturnValue:
         editing.errors = dict(errors or {})
         editing.opened.update(map(section_of, editing.errors))
         status = status_of(InvalidConfiguration) if errors else status_of(Conflict) if conflict else 200
+        template = "editor/editing.html" if is_fragment() else "editor/edit.html"
         return self.show(
-            "editor/edit.html", status=status, active="integrations", editing=editing, conflict=conflict
+            template, status=status, active="integrations", editing=editing, conflict=conflict, **more
         )
 
-    def _errors(self, editing: Editing, section: str) -> dict[str, str]:
-        errors = {
-            field: text
-            for field, text in read_form(editing.values)[1].items()
-            if section_of(field) == section
-        }
-        if section == "workflow" and editing.refused_targets:
+    def _errors(self, editing: Editing) -> dict[str, str]:
+        """Return what is wrong with the form, by field."""
+        errors = read_form(editing.values)[1]
+        if editing.refused_targets:
             errors.setdefault("dag", " ".join(editing.refused_targets))
+        if editing.icon_is_missing:
+            errors.setdefault("icon", f"There is no icon “{editing.values.icon}”; choose one of these.")
         return errors
 
     def _choose(self, editing: Editing, form: Mapping[str, str]) -> None:
@@ -148,6 +169,7 @@ class EditorPages(ListeningViews, StateViews):
             before = flask.request.form.getlist("chosen")
             refused = next((name for name in chosen if name not in before), chosen[-1])
             chosen = [name for name in chosen if name != refused][:MAX_DEDUPLICATION_PARAMETERS]
+            editing.refused = refused
             editing.errors["parameter"] = (
                 f"“{refused}” would be the sixth. At most {MAX_DEDUPLICATION_PARAMETERS} parameters make a "
                 "hash; take one away first."

@@ -11,7 +11,7 @@ import flask
 from airflow_incoming.core.records import Integration, Stakes
 from airflow_incoming.web.access import Permission
 from airflow_incoming.web.views.editing import Editing
-from airflow_incoming.web.views.editor_form import Values, values_of_form
+from airflow_incoming.web.views.editor_form import Values, values_of_form, whole_number
 from airflow_incoming.web.views.editor_rights import demand
 from airflow_incoming.web.views.page import ROOT, Page, visitor
 
@@ -48,7 +48,7 @@ class EditorBase(Page):
         editing = self.editing_of(
             self.services.manager().show(name),
             values=values_of_form(form),
-            expected=int(number) if number.isdecimal() else 0,
+            expected=whole_number(number) or 0,
             opened=opened,
         )
         if not editing.rights.edit:

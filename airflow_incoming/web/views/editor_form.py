@@ -27,6 +27,29 @@ SECTIONS: Mapping[str, Texts] = {
     "workflow": ("dag", "assets"),
     "limits": ("limit_body", "limit_conf", "limit_rate"),
 }
+TITLES: Mapping[str, str] = {
+    "endpoint": "Endpoint",
+    "data": "Incoming data",
+    "deduplication": "Deduplication hash generator",
+    "workflow": "Workflow",
+    "limits": "Limits",
+}
+#: What each field is called on the page, and the id of its place there.
+PLACES: Mapping[str, tuple[str, str]] = {
+    "title": ("Title", "field-title"),
+    "icon": ("Icon", "icon-error"),
+    "auth_type": ("Authentication", "auth_type-error"),
+    "api_key": ("API key", "api-key-select"),
+    "headers": ("Headers passed on to the DAG", "field-headers"),
+    "parameter": ("Parameters that make the hash", "parameter-error"),
+    "window": ("Remember for", "field-window"),
+    "duplicate_status": ("Answer to a duplicate", "field-duplicate_status"),
+    "dag": ("DAGs to start", "dag-error"),
+    "assets": ("Assets to update", "field-assets"),
+    "limit_body": ("Largest body", "field-limit_body"),
+    "limit_conf": ("Largest conf of a DAG run", "field-limit_conf"),
+    "limit_rate": ("Most requests", "field-limit_rate"),
+}
 #: Fields that may be there several times.
 _REPEATED = ("parameter", "dag")
 _FIELD_OF_PATH: Mapping[Path, str] = {
@@ -69,6 +92,10 @@ class Values:
         """Return these values, but those of one section from ``other``."""
         return replace(self, **{name: getattr(other, name) for name in SECTIONS[section]})
 
+    def differs(self, other: Values, section: str) -> bool:
+        """Tell whether a section says something else here than in ``other``."""
+        return self.of_section(section) != other.of_section(section)
+
     @property
     def asset_list(self) -> Texts:
         """Return the assets one by one."""
@@ -78,6 +105,36 @@ class Values:
     def header_list(self) -> Texts:
         """Return the headers to pass on one by one."""
         return _lines(self.headers.replace(",", "\n"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Merge:
+    """Values of two people who began alike: sections ``taken`` from the other, and ``disputed`` ones."""
+
+    values: Values
+    taken: Texts
+    disputed: Texts
+
+
+def merge(*, base: Values, mine: Values, theirs: Values) -> Merge:
+    """Return my values with the sections that only the other one changed; of disputed ones, mine."""
+    changed = {
+        section: (mine.differs(base, section), theirs.differs(base, section))
+        for section in SECTIONS
+        if mine.differs(theirs, section)
+    }
+    taken = tuple(section for section, by in changed.items() if by == (False, True))
+    values = mine
+    for section in taken:
+        values = values.with_section(section, theirs)
+    return Merge(
+        values=values, taken=taken, disputed=tuple(each for each, by in changed.items() if by == (True, True))
+    )
+
+
+def whole_number(text: str) -> int | None:
+    """Return a number that a browser sent, None where it is none that anything could have."""
+    return int(text) if len(text) <= 9 and text.isascii() and text.isdigit() else None
 
 
 def values_of_form(form: MultiDict[str, str], prefix: str = "") -> Values:
@@ -152,10 +209,9 @@ def _pieces(v: Values) -> Iterator[dict[str, Any]]:
     yield {"auth": _auth(v)}
     yield {"headers": v.header_list}
     if v.deduplicate:
-        status = int(v.duplicate_status) if v.duplicate_status.isdecimal() else None
         yield {"deduplication": {"parameters": v.parameter}}
         yield {"deduplication": {"window": v.window or None}}
-        yield {"deduplication": {"duplicate_status": status}}
+        yield {"deduplication": {"duplicate_status": whole_number(v.duplicate_status) or 0}}
     yield {"dags": v.dag}
     yield {"assets": v.asset_list}
     for name in ("body", "conf", "rate"):
@@ -180,9 +236,16 @@ def _explained(error: InvalidConfiguration, piece: Mapping[str, Any]) -> str:
     found: Any = piece
     for step in error.path:
         if isinstance(step, int):
-            return f"“{found[step]}” {error.problem}."
+            return _about(str(found[step]), error.problem)
         found = found.get(step) if isinstance(found, Mapping) else None
     return f"{error.problem[0].upper()}{error.problem[1:]}."
+
+
+def _about(item: str, problem: str) -> str:
+    """Return a sentence that names the item once, and shows what can't be seen in it."""
+    rest = problem.removesuffix(f", not {item!r}").removeprefix(f"{item} ").removeprefix(f"{item!r} ")
+    visible = item if item.isprintable() else repr(item)[1:-1]
+    return f"“{visible}” {rest}."
 
 
 def _texts(value: str | Texts) -> Texts:

@@ -91,7 +91,9 @@ class ListeningViews(EditorBase):
         return editing
 
     def _data(self, name: str) -> ResponseReturnValue:
-        return self.show("editor/listening.html", editing=self._editable(name))
+        # What was pressed is gone. What nobody pressed, such as a request that came, takes no focus.
+        focus = flask.request.method == "POST"
+        return self.show("editor/listening.html", editing=self._editable(name), focus=focus)
 
     def _closed(self, name: str) -> ResponseReturnValue:
         editing = self._editable(name)

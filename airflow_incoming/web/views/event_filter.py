@@ -15,6 +15,7 @@ from airflow_incoming.core.errors import InvalidConfiguration
 from airflow_incoming.core.matching import ParameterMatch, parse_match
 from airflow_incoming.core.records import EVENT_STATES
 from airflow_incoming.stores.events import Criteria
+from airflow_incoming.web.views.zones import zone_named
 
 PAGE = 50
 RANGES = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
@@ -41,6 +42,10 @@ RANGE_OPTIONS = (
     ("custom", "From … to …"),
 )
 
+#: Between these, an event can have come.
+EARLIEST, LATEST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (2000, 3000))
+#: What belongs to the range "From … to …" alone.
+_CUSTOM = ("since", "until", "zone")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,13 +62,25 @@ class EventFilter:
         """Tell whether all events are meant."""
         return not self.texts
 
+    @property
+    def zone(self) -> str:
+        """Return the zone that times without one are in."""
+        return self.texts.get("zone", "UTC")
+
+    def local(self, name: str) -> str:
+        """Return ``since`` or ``until`` in that zone, as an input has it; as typed where it is wrong."""
+        moment: datetime | None = getattr(self.criteria, name)
+        if moment is None:
+            return self.texts.get(name, "")
+        return f"{moment.astimezone(zone_named(self.zone)):%Y-%m-%dT%H:%M:%S}"
+
     def query(self, **more: object) -> dict[str, Any]:
         """Return the filter as parameters of an address, with others."""
         return {**self.texts, **{name: str(value) for name, value in more.items() if value is not None}}
 
     def fixed(self) -> dict[str, str]:
         """Return the filter with times instead of ages, so that it means the same events later, too."""
-        texts = {name: text for name, text in self.texts.items() if name not in ("range", "since", "until")}
+        texts = {name: text for name, text in self.texts.items() if name not in ("range", *_CUSTOM)}
         criteria = self.criteria
         if criteria.since or criteria.until:
             texts["range"] = "custom"
@@ -76,10 +93,10 @@ class EventFilter:
 
 def read_filter(values: MultiDict[str, str], now: datetime) -> EventFilter:
     """Return what an address, or a form, means. Never raises: what is wrong is named by field."""
-    names = ("integration", "state", "range", "since", "until", "parameter", "value", "hash")
+    names = ("integration", "state", "range", "since", "until", "zone", "parameter", "value", "hash")
     texts = {name: text for name in names if (text := values.get(name, "").strip())}
     if texts.get("range") != "custom":
-        texts = {name: text for name, text in texts.items() if name not in ("since", "until")}
+        texts = {name: text for name, text in texts.items() if name not in _CUSTOM}
     errors: dict[str, str] = {}
     criteria = Criteria(
         integration=texts.get("integration"),
@@ -120,10 +137,16 @@ def _moment(name: str, texts: Mapping[str, str], errors: dict[str, str]) -> date
         return None
     try:
         moment = datetime.fromisoformat(texts[name].replace("Z", "+00:00"))
-    except ValueError:
-        errors[name] = "Write a time such as 2026-03-01T12:00 (UTC)."
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone_named(texts.get("zone", "UTC")))
+        moment = moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        errors[name] = "Write a time such as 2026-03-01T12:00."
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    if not EARLIEST <= moment < LATEST:
+        errors[name] = f"Choose a time between the years {EARLIEST.year} and {LATEST.year}."
+        return None
+    return moment
 
 
 def _hash(text: str, errors: dict[str, str]) -> str | None:

@@ -198,14 +198,14 @@ def rows_context(
     integrations: Callable[[], Sequence[Any]],
     events: Sequence[EventRecord],
 ) -> dict[str, Any]:
-    """Return the runs of events, those whose DAG the visitor may read, and the icons of integrations."""
+    """Return the runs of events, those whose DAG the visitor may read, and how their integrations look."""
     started = [one for event in events for one in event.started]
     readable = visitor().readable_dags({one.dag_id for one in started if one.dag_id})
     runs = runs_of([one for one in started if one.dag_id in readable])
     moving = any(event.state in ("accepted", "failed") for event in events)
     return {
         "runs": runs,
-        "icons": {each.name: each.current.configuration.icon for each in integrations()} if events else {},
+        "looks": {each.name: each.current.configuration for each in integrations()} if events else {},
         "is_moving": moving,
         "is_running": moving or any(not run.has_ended and not run.is_paused for run in runs.values()),
     }

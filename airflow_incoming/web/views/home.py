@@ -6,6 +6,8 @@ import flask
 from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView
 from flask_wtf.csrf import generate_csrf
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
 
 from airflow_incoming.web.access import Permission
 from airflow_incoming.web.views.page import ROOT, Page, expose, needs, visitor
@@ -31,11 +33,40 @@ class HomePage(Page):
         readable = (endpoint for permission, endpoint in BEGINNINGS if visitor().may(permission))
         return flask.redirect(flask.url_for(next(readable, BEGINNINGS[0][1])))
 
+    @expose("/<path:path>", methods=("GET", "POST", "PUT", "PATCH", "DELETE"))
+    @needs()
+    def nowhere(self, path: str) -> ResponseReturnValue:
+        """Say that there is no such page; an address that is only posted to leads to its page."""
+        here = flask.request.path
+        is_posted = _answers_to("POST", here)
+        if not is_posted or flask.request.method != "GET":
+            flask.abort(405 if is_posted or _answers_to("GET", here) else 404)
+        return flask.redirect(flask.request.script_root + _nearest_page(here), code=303)
+
     @expose("/csrf", methods=("GET",))
     @needs()
     def csrf(self) -> ResponseReturnValue:
         """Return a fresh CSRF token: one lives an hour, an editor may stay open for longer."""
         return {"csrf_token": generate_csrf()}
+
+
+def _nearest_page(path: str) -> str:
+    """Return the page that a posted address belongs to: /integrations/orders for …/orders/save."""
+    while not _answers_to("GET", path):
+        path = path.rpartition("/")[0]
+    return path
+
+
+def _answers_to(method: str, path: str) -> bool:
+    """Tell whether a view of ours answers to a path, other than the one that says that there is none."""
+    adapter = flask.current_app.create_url_adapter(flask.request)
+    try:
+        endpoint, _ = adapter.match(path, method)  # type: ignore[union-attr]  # there is a request
+    except RequestRedirect:  # the same with a slash at its end
+        return True
+    except HTTPException:
+        return False
+    return bool(endpoint != "HomePage.nowhere")
 
 
 def permission_views() -> list[BaseView]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import flask
 from flask.typing import ResponseReturnValue
 
@@ -69,4 +71,6 @@ class IntegrationPages(Page):
             self.services.base_url(),
             last_event_at=watch.last_event_at([integration.name for integration in found]),
             last_day=watch.last_day(),
+            dead=watch.dead(),
+            silent_since=datetime.now(timezone.utc) - self.services.settings().silent_after,
         )

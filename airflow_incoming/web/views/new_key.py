@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, timezone
 
 from airflow_incoming.core.integration import parse_name
+from airflow_incoming.web.views.zones import zone_named
 
 #: How long a key may be chosen to live: what the form says, what the user reads, how long.
 LIFETIMES: tuple[tuple[str, str, timedelta | None], ...] = (
@@ -28,11 +29,15 @@ DEFAULT_OVERLAP = "1d"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewKeyForm:
-    """The fields as they were typed. ``in_place`` tells that another page asks, not the list of keys."""
+    """The fields as they were typed. ``zone`` is the one that days are in.
+
+    ``in_place`` tells that another page asks, not the list of keys.
+    """
 
     name: str = ""
     expires: str = "never"
     expires_on: str = ""
+    zone: str = ""
     in_place: bool = False
     errors: Mapping[str, str] = field(default_factory=dict)
 
@@ -43,6 +48,7 @@ class NewKeyForm:
             name=fields.get("name", "").strip(),
             expires=fields.get("expires", "never"),
             expires_on=fields.get("expires_on", "").strip(),
+            zone=fields.get("zone", "").strip(),
             in_place=fields.get("in_place") == "1",
         )
 
@@ -76,8 +82,8 @@ class NewKeyForm:
 
     def _end_of_day(self) -> datetime | None:
         try:
-            day = date.fromisoformat(self.expires_on)
-            return datetime.combine(day, time(), timezone.utc) + timedelta(days=1)
+            day = date.fromisoformat(self.expires_on) + timedelta(days=1)
+            return datetime.combine(day, time(), zone_named(self.zone)).astimezone(timezone.utc)
         except (ValueError, OverflowError):
             return None
 

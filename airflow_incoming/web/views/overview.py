@@ -21,13 +21,18 @@ _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One integration in the list. ``url`` is None where the visitor may not know it."""
+    """One integration in the list. ``url`` is None where the visitor may not know it.
+
+    ``dead`` is how many of its events were given up; it ``is_silent`` when no event came for long.
+    """
 
     integration: Integration
     url: str | None
     last_event_at: datetime | None
     counts: DayCounts | None
     drawing: Drawing | None
+    dead: int = 0
+    is_silent: bool = False
 
     @property
     def configuration(self) -> Configuration:
@@ -57,18 +62,26 @@ def make_rows(
     *,
     last_event_at: Mapping[str, datetime],
     last_day: Mapping[UUID, DayCounts],
+    dead: Mapping[str, int],
+    silent_since: datetime,
 ) -> list[Row]:
-    """Return one row for each integration, in the same order."""
+    """Return one row for each integration, in the same order.
+
+    Whatever had no event after ``silent_since`` is silent, unless it never had any.
+    """
     rows = []
     for integration in found:
         counts = last_day.get(integration.id)
+        last = last_event_at.get(integration.name)
         rows.append(
             Row(
                 integration=integration,
                 url=f"{base_url}/{integration.endpoint_id}" if may_see_url(visitor, integration) else None,
-                last_event_at=last_event_at.get(integration.name),
+                last_event_at=last,
                 counts=counts,
                 drawing=None if counts is None else _draw(counts),
+                dead=dead.get(integration.name, 0),
+                is_silent=integration.state == "published" and last is not None and last < silent_since,
             )
         )
     return rows

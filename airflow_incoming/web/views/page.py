@@ -15,7 +15,7 @@ import flask
 from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView
 from flask_appbuilder import expose as fab_expose
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.wrappers import Response
 
 from airflow_incoming.core.errors import IncomingError
@@ -71,11 +71,7 @@ class Page(BaseView):  # type: ignore[misc]  # FAB is not typed
         """Return the blueprint that FAB makes, behind our own checks."""
         blueprint: flask.Blueprint = super().create_blueprint(*args, **options)
         blueprint.before_request(_admit)
-        blueprint.after_request(_protect)
-        blueprint.context_processor(context_of_pages)
-        blueprint.register_error_handler(IncomingError, _show_error)
-        blueprint.register_error_handler(HTTPException, _show_http_error)
-        blueprint.register_error_handler(Exception, _show_unexpected)
+        say_no_in_our_way(blueprint)
         return blueprint
 
     def show(self, template: str, *, status: int = 200, **context: Any) -> ResponseReturnValue:
@@ -88,6 +84,35 @@ class Page(BaseView):  # type: ignore[misc]  # FAB is not typed
         if is_fragment():
             return flask.Response(status=204, headers={"HX-Redirect": address})
         return flask.redirect(address, code=303)
+
+
+def say_no_in_our_way(blueprint: flask.Blueprint) -> None:
+    """Give a blueprint pages for what goes wrong, which look like ours."""
+    blueprint.context_processor(context_of_pages)
+    blueprint.register_error_handler(IncomingError, _show_error)
+    for status in default_exceptions:  # one by one: Airflow has its own for some, which would come first
+        blueprint.register_error_handler(status, _show_http_error)
+    blueprint.register_error_handler(Exception, _show_unexpected)
+
+
+def protect(response: Response) -> Response:
+    """Give every answer below ROOT its headers, also those that no view of ours made."""
+    if not is_below(flask.request.path):
+        return response
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    # Scheme and host of the request may be those of a proxy; the browser knows its own.
+    location = response.headers.get("Location", "")
+    if location.startswith(flask.request.host_url):
+        response.headers["Location"] = location[len(flask.request.host_url) - 1 :]
+    return response
+
+
+def is_below(path: str) -> bool:
+    """Tell whether a path is one of ours."""
+    return f"{path}/".startswith(f"{ROOT}/")
 
 
 def visitor() -> Visitor:
@@ -117,15 +142,16 @@ def _admit() -> ResponseReturnValue | None:
     if flask.request.method not in _SAFE_METHODS and not flask.g.get("csrf_valid"):
         # FAB's protection has run before; this is for installations that switched it off.
         flask.current_app.extensions["csrf"].protect()
+    if _has_null():
+        return _answer(Problem.null_character())
     return None
 
 
-def _protect(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", POLICY)
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"
-    return response
+def _has_null() -> bool:
+    """Tell whether a text of the request holds U+0000, which no browser types and no database takes."""
+    request = flask.request
+    fields = [*request.args.items(multi=True), *request.form.items(multi=True)]
+    return any("\0" in text for text in [request.path, *(text for field in fields for text in field)])
 
 
 def _show_error(error: IncomingError) -> ResponseReturnValue:
@@ -135,6 +161,8 @@ def _show_error(error: IncomingError) -> ResponseReturnValue:
 def _show_http_error(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None or (error.code or 500) < 400:
         return error.get_response()  # a redirect, for one
+    if error.code == 400 and visitor_of(flask.request.cookies.get(TOKEN_COOKIE)) is None:
+        return _answer(Problem.signed_out())  # the CSRF protection comes first, but a new token wouldn't help
     return _answer(Problem.of_http(error))
 
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One answer that is no page. ``action`` is ``login`` or ``reload`` where that helps."""
+    """One answer that is no page. ``action`` is ``login``, ``reload`` or ``again`` where that helps."""
 
     status: int
     title: str
@@ -29,7 +29,7 @@ class Problem:
         return cls(
             status=401,
             title="You are signed out",
-            detail="Sign in to Airflow, then open this page again.",
+            detail="Sign in to Airflow, then try again.",
             action="login",
         )
 
@@ -48,6 +48,13 @@ class Problem:
         )
 
     @classmethod
+    def null_character(cls) -> Problem:
+        """Return what is said to a request that no browser makes."""
+        return cls(
+            status=400, title="This can't be read", detail="The request holds a null character (U+0000)."
+        )
+
+    @classmethod
     def of_http(cls, error: HTTPException) -> Problem:
         """Return a refusal that Flask or its CSRF protection came up with."""
         status = error.code or 500
@@ -55,8 +62,8 @@ class Problem:
             return cls(
                 status=400,
                 title="This page was open for too long",
-                detail="Nothing was changed. Reload the page and try again.",
-                action="reload",
+                detail="Nothing was changed. Try again.",
+                action="again",
             )
         texts = {
             404: ("There is no such page", "The address may be mistyped, or what it showed was deleted."),

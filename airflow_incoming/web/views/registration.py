@@ -14,7 +14,7 @@ from airflow_incoming.web.views.home import HomePage, permission_views
 from airflow_incoming.web.views.icons import IconFiles
 from airflow_incoming.web.views.integrations import IntegrationPages
 from airflow_incoming.web.views.keys import KeyPages
-from airflow_incoming.web.views.page import HERE, ROOT, Page
+from airflow_incoming.web.views.page import HERE, ROOT, Page, protect, say_no_in_our_way
 from airflow_incoming.web.views.requests import RequestPages
 from airflow_incoming.web.views.services import Services
 from airflow_incoming.web.views.sessions import SessionsOfPages
@@ -39,7 +39,7 @@ def create_views(services: Services) -> list[BaseView]:
 
 
 def create_static_blueprint() -> flask.Blueprint:
-    """Return what serves our style sheet and scripts, and keeps our sessions apart from the login's."""
+    """Return what serves our style sheet and scripts, and what holds for everything below ROOT."""
     blueprint = flask.Blueprint(
         "incoming_static",
         __name__,
@@ -47,6 +47,8 @@ def create_static_blueprint() -> flask.Blueprint:
         static_folder=str(HERE / "static"),
         static_url_path="/static",
     )
+    say_no_in_our_way(blueprint)
+    blueprint.after_app_request(protect)
     blueprint.record_once(_keep_sessions_apart)
     return blueprint
 

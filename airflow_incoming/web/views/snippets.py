@@ -4,25 +4,62 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pprint import pformat
+from urllib.parse import parse_qsl, urlencode
 
 from airflow_incoming.core.errors import RequestRejected
+from airflow_incoming.core.parameters import is_sensitive_header
 from airflow_incoming.core.payload import parse_json
+from airflow_incoming.core.records import Sample
 
 EXAMPLE = '{"order": {"id": 7}}'
 #: A longer sample makes a command that nobody can read; the example takes its place.
 MAX_PAYLOAD = 4000
+EXAMPLE_VALUE = "example-1"
+#: What a snippet, or the program that it is pasted to, sets by itself.
+_OWN_HEADERS = frozenset({"content-type", "content-length", "host", "connection", "transfer-encoding"})
 #: What stands where a secret goes, which nobody but its owner has.
 YOUR_KEY = "paste your API key here"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Where to send: the endpoint, and where an API key is exchanged for a JWT (None: open to all)."""
+    """Where to send: the endpoint, and where an API key is exchanged for a JWT (None: open to all).
+
+    ``headers`` and ``query`` are what deduplication looks at beside the body.
+    """
 
     url: str
     token_url: str | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Return the endpoint's URL with the query."""
+        return f"{self.url}?{urlencode(self.query)}" if self.query else self.url
+
+
+def target(url: str, *, token_url: str | None, parameters: Sequence[str], sample: Sample | None) -> Target:
+    """Return where to send, with the headers and query among the parameters of deduplication.
+
+    Their values are the sample's; what it doesn't have, or what was redacted in it, gets an example.
+    """
+    sent_headers = {} if sample is None else sample.headers
+    sent_query = dict(parse_qsl(sample.query)) if sample is not None else {}
+    wanted = [parameter.partition(".")[::2] for parameter in parameters]
+    return Target(
+        url=url,
+        token_url=token_url,
+        headers={
+            name: sent_headers.get(name) or EXAMPLE_VALUE
+            for source, name in wanted
+            if source == "header" and name and not is_sensitive_header(name) and name not in _OWN_HEADERS
+        },
+        query={name: sent_query.get(name, EXAMPLE_VALUE) for source, name in wanted if source == "query"},
+    )
 
 
 def payload_of(sample: str | None) -> str:
@@ -42,9 +79,10 @@ def curl(target: Target, payload: str) -> str:
             """  | sed -n 's/.*"token": "\\([^"]*\\)".*/\\1/p')""",
         ]
     lines += [
-        f"curl -sS -i -X POST {shlex.quote(target.url)} \\",
+        f"curl -sS -i -X POST {shlex.quote(target.address)} \\",
         *(['  -H "Authorization: Bearer $TOKEN" \\'] if target.token_url is not None else []),
         "  -H 'Content-Type: application/json' \\",
+        *(f"  -H {shlex.quote(f'{name}: {value}')} \\" for name, value in target.headers.items()),
         f"  --data-raw {shlex.quote(payload)}",
     ]
     return "\n".join(lines)
@@ -52,7 +90,8 @@ def curl(target: Target, payload: str) -> str:
 
 def python(target: Target, payload: str) -> str:
     """Return a Python program without dependencies that does the same."""
-    headers = '{"Content-Type": "application/json"}'
+    json_alone = '"Content-Type": "application/json"'
+    headers = [json_alone, *(f"{_quoted(name)}: {_quoted(value)}" for name, value in target.headers.items())]
     lines = ["import json", "from urllib.request import Request, urlopen", ""]
     if target.token_url is not None:
         lines += [
@@ -60,19 +99,19 @@ def python(target: Target, payload: str) -> str:
             "request = Request(",
             f"    {_quoted(target.token_url)},",
             '    data=json.dumps({"apiKey": API_KEY}).encode(),',
-            f"    headers={headers},",
+            f"    headers={{{json_alone}}},",
             ")",
             "with urlopen(request) as answer:",
             '    token = json.load(answer)["token"]',
             "",
         ]
-        headers = '{"Content-Type": "application/json", "Authorization": f"Bearer {token}"}'
+        headers.append('"Authorization": f"Bearer {token}"')
     lines += [
         f"payload = {_literal(payload)}",
         "request = Request(",
-        f"    {_quoted(target.url)},",
+        f"    {_quoted(target.address)},",
         "    data=json.dumps(payload).encode(),",
-        f"    headers={headers},",
+        f"    headers={{{', '.join(headers)}}},",
         ")",
         "with urlopen(request) as answer:",
         "    print(answer.status, answer.read().decode())",

@@ -54,31 +54,29 @@ class DagTabs(Page):
     @expose("/<dag_id>/<path:run_id>", methods=("GET",))
     @needs(Permission.READ_EVENTS)
     def run(self, dag_id: str, run_id: str) -> ResponseReturnValue:
-        """Show the event that started a run."""
+        """Show the event that started a run, or the several whose asset events did."""
         _check(dag_id)
-        whole = self._starter(dag_id, run_id)
-        parts = parts_of(whole.record) if whole else None
-        event = whole.record if whole else None
+        starters = self._starters(dag_id, run_id)
         return self.show(
             "tabs/run.html",
             embedded=True,
             dag_id=dag_id,
             run_id=run_id,
-            whole=whole,
-            event=event,
-            parts=parts,
+            starters=[(whole, parts_of(whole.record)) for whole in starters[:SHOWN]],
+            more=len(starters) > SHOWN,
         )
 
-    def _starter(self, dag_id: str, run_id: str) -> Whole | None:
-        """Return the event that says that it started the run: anybody may choose a run id like ours."""
+    def _starters(self, dag_id: str, run_id: str) -> list[Whole]:
+        """Return the events that say that they started the run: anybody may choose a run id like ours."""
+        desk = self.services.events()
         found = _OUR_RUN.fullmatch(run_id)
         if found is None:
-            return None
+            return [desk.whole(each) for each in desk.behind_assets(dag_id, run_id, limit=SHOWN + 1)]
         try:
-            whole = self.services.events().whole(UUID(found[1]))
+            whole = desk.whole(UUID(found[1]))
         except NotFound:
-            return None
-        return whole if Started(dag_id=dag_id, run_id=run_id) in whole.record.started else None
+            return []
+        return [whole] if Started(dag_id=dag_id, run_id=run_id) in whole.record.started else []
 
 
 def _check(dag_id: str) -> None:

@@ -6,9 +6,14 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pytest
+
 from airflow_incoming.stores.claims import Claims
 from airflow_incoming.stores.dedup import connect
 from tests.integration.authors.conftest import Author
+
+#: What has nothing to do with the metadata database is tried with one of them.
+on_one_database = pytest.mark.parametrize("author", ["sqlite"], indirect=True)
 
 
 def order(number: Any) -> dict[str, Any]:
@@ -54,6 +59,7 @@ def test_triggers_with_the_flattened_payload(author: Author) -> None:
     assert unidentified["index"] == 1
 
 
+@on_one_database
 def test_link_leads_to_the_run(author: Author) -> None:
     """The task's page has a link to the run that it triggered."""
     run_id, _ = author.run("send", to="sink", payload=order("linked"))
@@ -97,6 +103,7 @@ def test_failed_task_gives_its_claim_back(author: Author) -> None:
     assert author.result("send", run_id)["status"] == "triggered"
 
 
+@on_one_database
 def test_retry_triggers(author: Author) -> None:
     """A task that could not trigger does so when it is tried again."""
     run_id, state = author.run("send_at_second_try")
@@ -104,6 +111,7 @@ def test_retry_triggers(author: Author) -> None:
     assert author.result("send_at_second_try", run_id)["created"] is True
 
 
+@on_one_database
 def test_task_killed_before_it_confirmed(author: Author) -> None:
     """A run whose task died before it could say so makes duplicates all the same."""
     first = author.result("send", author.run("send", to="sink", payload=order("killed"))[0])
@@ -116,6 +124,7 @@ def test_task_killed_before_it_confirmed(author: Author) -> None:
     client.close()
 
 
+@on_one_database
 def test_task_killed_before_it_triggered(author: Author) -> None:
     """A stale claim of a run that doesn't exist is taken over."""
     first = author.result("send", author.run("send", to="sink", payload=order("half-way"))[0])
@@ -130,6 +139,7 @@ def test_task_killed_before_it_triggered(author: Author) -> None:
     client.close()
 
 
+@on_one_database
 def test_fifty_mapped_payloads(author: Author) -> None:
     """Of 50 mapped payloads with 40 different ids 40 trigger; none is rendered as a template."""
     run_id, state = author.run("send_many")
@@ -156,6 +166,7 @@ def test_waits_for_the_end_of_the_run(author: Author) -> None:
         assert author.xcoms(dag_id, run_id, key="_link_TriggeredRunLink")[0].endswith(result["run_id"])
 
 
+@on_one_database
 def test_mistakes_are_told(author: Author) -> None:
     """What is not deduplicated is said; what can't be read isn't retried; a run by hand has no event."""
     started = {
@@ -178,27 +189,7 @@ def test_mistakes_are_told(author: Author) -> None:
     assert "was not started by an event" in author.log("not_an_event", run_id, "look")
 
 
-def test_examples(author: Author) -> None:
-    """The nightly file starts each order once; a form's answer becomes a customer."""
-    from workbench.environment import ROOT
-
-    nightly = author.start("nightly_orders")
-    form = author.start("send_file", path=str(ROOT / "dags_examples" / "form_answer.json"))
-    assert author.await_run("nightly_orders", nightly) == "success"
-    statuses = [result["status"] for result in author.xcoms("nightly_orders", nightly, "process")]
-    assert sorted(statuses) == ["duplicate", "triggered", "triggered", "triggered"]
-    assert sorted(conf["order.id"] for conf in author.confs("process_order").values()) == [
-        "N-1001",
-        "N-1002",
-        "N-1003",
-    ]
-    assert author.await_run("send_file", form) == "success"
-    target = author.result("send_file", form)["run_id"]
-    assert author.await_run("form_customers", target) == "success"
-    saved = author.result("form_customers", target, "save")
-    assert (saved["email"], saved["form"], saved["answers"]) == ("zoe@example.com", "lT4Z3j", 4)
-
-
+@on_one_database
 def test_no_redis_no_trigger(author: Author) -> None:
     """While Redis is out of reach a task fails and triggers nothing; afterwards its retry does."""
     redis = author.house.redis

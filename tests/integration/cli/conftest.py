@@ -37,11 +37,11 @@ class Done:
 class Shell:
     """Runs ``airflow incoming …`` as one would, quickly."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, **env: str) -> None:
         self.house = house
         self.process = subprocess.Popen(
             [sys.executable, str(SHELL)],
-            env=house.airflow.env,
+            env=house.airflow.env | env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -75,6 +75,10 @@ def test_what_is_no_parameter(value: object) -> None:
         "x-client-secret",
         "x-session-id",
         "x-password",
+        "passwd",
+        "x_api_key",
+        "x-auth",
+        "my_hmac",
     ],
 )
 def test_headers_that_may_hold_a_credential(name: str) -> None:
@@ -84,7 +88,16 @@ def test_headers_that_may_hold_a_credential(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["x-request-id", "content-type", "user-agent", "x-github-delivery", "date", "x-deduplication-hash"],
+    [
+        "x-request-id",
+        "content-type",
+        "user-agent",
+        "x-github-delivery",
+        "date",
+        "x-deduplication-hash",
+        "author",
+        "x-idempotency-key",
+    ],
 )
 def test_headers_that_hold_none(name: str) -> None:
     """They may be kept."""

@@ -199,6 +199,14 @@ def test_what_only_looks_suspicious_is_read(body: bytes, value: object) -> None:
     assert parse_json(body) == value
 
 
+@pytest.mark.parametrize("offset", range(0, 431, 43))
+def test_a_number_that_is_too_long_is_found_wherever_it_stands(offset: int) -> None:
+    """The search looks at a sample of the bytes first, which begins anywhere in relation to the number."""
+    body = b'{"pad": "' + b"x" * offset + b'", "a": ' + b"9" * 4301 + b"}"
+    with pytest.raises(UnstorableJSON, match="more than 4300 digits"):
+        parse_json(body)
+
+
 def test_the_longest_integer_is_exact() -> None:
     """4300 digits are what Python reads by default."""
     assert parse_json(b"[" + b"9" * 4300 + b"]") == [10**4300 - 1]

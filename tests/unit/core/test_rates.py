@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from airflow_incoming.core.rates import RateLimiter
+import pytest
+
+from airflow_incoming.core.rates import RateLimiter, conform
 from airflow_incoming.core.units import Rate
 
 
@@ -60,3 +62,10 @@ def test_a_long_quiet_time_saves_nothing_up() -> None:
     rate = Rate(2, 10)
     clock.now += 3600
     assert [limiter.take("a", rate) for _ in range(3)] == [0, 0, 5]
+
+
+@pytest.mark.parametrize("ahead", [10.1, 3600.0, float("inf")])
+def test_a_clock_that_was_set_back_closes_nothing_for_long(ahead: float) -> None:
+    """The next request conforms after one spacing at the latest."""
+    wait, arrival = conform(100.0 + ahead, Rate(2, 10), 100.0)
+    assert (wait, arrival) == (5.0, 110.0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_incoming.core.redaction import passed_on, redact, storable_text
+from airflow_incoming.core.redaction import passed_on, redact, redact_query, storable_text
 
 
 def test_credentials_are_never_stored() -> None:
@@ -53,3 +53,22 @@ def test_headers_are_passed_on_by_name() -> None:
 def test_storable_text(text: str, stored: str) -> None:
     """Only what no database holds is replaced."""
     assert storable_text(text) == stored
+
+
+@pytest.mark.parametrize(
+    ("query", "stored"),
+    [
+        ("", ""),
+        ("source=a&n=1", "source=a&n=1"),
+        ("token=abc", "token=[redacted]"),
+        ("a=1&access_token=abc&b=2", "a=1&access_token=[redacted]&b=2"),
+        ("API_KEY=abc&%74oken=abc", "API_KEY=[redacted]&%74oken=[redacted]"),
+        ("token", "token"),
+        ("a=token", "a=token"),
+        ("token=a=b", "token=[redacted]"),
+        ("a=\x00", "a=\ufffd"),
+    ],
+)
+def test_credentials_in_a_query_are_never_stored(query: str, stored: str) -> None:
+    """They open nothing there, but whoever sent one put it there all the same."""
+    assert redact_query(query) == stored

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -63,19 +61,15 @@ def test_no_event(conf: dict[str, Any] | None) -> None:
         incoming_event(context(conf))
 
 
-def test_worker_imports_little() -> None:
-    """Operators bring no web framework, no database of ours, no models of Airflow and no Redis with them."""
-    program = (
-        "import sys, airflow.sdk; from airflow.sdk import BaseOperator, BaseOperatorLink, Context\n"
-        "before = set(sys.modules)\n"
-        "import airflow_incoming.operators\n"
-        "print(sorted(set(sys.modules) - before))"
-    )
-    words = [sys.executable, "-W", "ignore", "-c", program]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    brought = set(eval(done.stdout))
-    roots = {name.partition(".")[0] for name in brought}
-    assert not roots & {"flask", "flask_appbuilder", "redis", "sqlalchemy", "starlette", "uvicorn", "yaml"}
-    ours = {name for name in brought if name.startswith("airflow_incoming.")}
-    assert not {name for name in ours if name.split(".")[1] in ("db", "services", "web", "bootstrap")}
-    assert not {name for name in brought if name.startswith(("airflow.models", "airflow.providers"))}
+def test_out_of_a_watchers_event() -> None:
+    """What a watcher's trigger yields is wrapped by Airflow."""
+    wrapped = {"from_trigger": True, "payload": CONF}
+    assert incoming_event(context(None, watched=[wrapped])) == EVENT
+    assert incoming_events(context(None, watched=[{"from_trigger": True, "payload": "a file"}])) == ()
+
+
+def test_out_of_what_was_waited_for() -> None:
+    """A task gets the event of another task's result."""
+    assert IncomingEvent.from_conf(CONF) == EVENT
+    with pytest.raises(NotStartedByEvent, match=r"it has no _incoming\.event_id"):
+        IncomingEvent.from_conf({"order.id": 7})

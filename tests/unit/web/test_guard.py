@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -214,6 +215,52 @@ def test_the_bridge_to_flask_has_a_smaller_cap_of_its_own(
     assert (first.response()[0], native.response()[0]) == (200, 200)
 
 
+def test_slow_senders_take_no_place_from_others(
+    port: int, connect: Any, guard: Guard, eventually: Any
+) -> None:
+    """Ten bodies on their way, four places: whoever sends at once is answered at once."""
+    slow = [connect(port).send(HEAD, b"Content-Length: 9\r\n\r\na") for _ in range(10)]
+    assert eventually(lambda: guard.in_flight == 10)
+    started = time.monotonic()
+    assert connect(port).send(HEAD, b"Content-Length: 1\r\n\r\na").response()[0] == 200
+    assert time.monotonic() - started < 0.2
+    assert [problem_of(wire.response()) for wire in slow] == [(408, "body_timeout")] * 10
+
+
+def test_bodies_on_their_way_are_bounded_in_number(inner: Inner, serve: Any, connect: Any) -> None:
+    port = serve(Guard(inner, prefixes=("/incoming",), limits=replace(LIMITS, max_reading=3)), lifespan="off")
+    slow = [connect(port).send(HEAD, b"Content-Length: 9\r\n\r\na") for _ in range(4)]
+    assert sorted(problem_of(wire.response())[0] for wire in slow) == [408, 408, 408, 503]
+
+
+def test_bodies_that_come_all_at_once_wait_for_no_place_that_is_taken(
+    port: int, connect: Any, inner: Inner, eventually: Any
+) -> None:
+    """Between the first look and the whole body the places may have gone."""
+    free: list[bool] = []
+    inner.go_on = lambda: bool(free)
+    slow = connect(port).send(HEAD, b"Content-Length: 2\r\n\r\na")
+    busy = [connect(port).send(HEAD, b"Content-Length: 1\r\n\r\na") for _ in range(4)]
+    assert eventually(lambda: inner.calls == 4)
+    assert problem_of(slow.send(b"b").response()) == (503, "overloaded")
+    free.append(True)
+    assert [wire.response()[0] for wire in busy] == [200] * 4
+
+
+def test_a_few_large_bodies_leave_room_for_the_usual_ones(
+    inner: Inner, serve: Any, connect: Any, eventually: Any
+) -> None:
+    limits = replace(LIMITS, max_body=1024 * KIB, max_buffered=400 * KIB)
+    guard = Guard(inner, prefixes=("/incoming",), limits=limits)
+    port = serve(guard, lifespan="off")
+    large = [connect(port).send(HEAD, b"Content-Length: 200000\r\n\r\n", b"a" * 150_000) for _ in range(2)]
+    assert eventually(lambda: guard.buffered == 300_000)
+    more = connect(port).send(HEAD, b"Content-Length: 200000\r\n\r\n", b"a" * 90_000)
+    assert problem_of(more.response()) == (503, "overloaded")
+    assert connect(port).send(HEAD, b"Content-Length: 60000\r\n\r\n", b"a" * 60_000).response()[0] == 200
+    assert [problem_of(wire.response())[0] for wire in large] == [408, 408]
+
+
 def test_the_cap_is_released_when_the_application_fails(port: int, connect: Any, guard: Guard) -> None:
     for _ in range(6):
         wire = connect(port).send(b"POST /incoming/fail HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na")
@@ -290,6 +337,25 @@ def test_other_methods_are_bounded_too(port: int, connect: Any) -> None:
     wire = connect(port).send(get, b"\r\n")
     assert json.loads(wire.response()[2])["length"] == 0
     assert problem_of(wire.send(get, b"Content-Length: 65537\r\n\r\n").response()) == (413, "body_too_large")
+
+
+def test_a_place_on_the_bridge_is_free_with_the_end_of_the_answer(
+    inner: Inner, serve: Any, connect: Any
+) -> None:
+    """A client that sends its next request at once meets no refusal, though the application lingers."""
+    lingering = threading.Event()
+
+    async def linger(scope: Any, receive: Any, send: Any) -> None:
+        await inner(scope, receive, send)
+        while not lingering.is_set():
+            await asyncio.sleep(0.005)
+
+    limits = replace(LIMITS, max_bridge_concurrency=1)
+    port = serve(Guard(linger, prefixes=("/pluginsv2/incoming",), limits=limits), lifespan="off")
+    bridged = b"POST /pluginsv2/incoming/abc HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"
+    assert connect(port).send(bridged).response()[0] == 200
+    assert connect(port).send(bridged).response()[0] == 200
+    lingering.set()
 
 
 @pytest.mark.parametrize("path", [b"/api/v2/dags", b"/incomings/abc", b"/pluginsv2/incoming2", b"/"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging.config
+import resource
 import sys
 import types
 from typing import Any
@@ -59,6 +60,21 @@ def test_no_proxy_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (given["proxy_headers"], given["access_log"], given["server_header"]) == (False, False, False)
     module, name = given["app"].split(":")
     assert getattr(importlib.import_module(module), name) is server.create_app
+
+
+def test_as_many_connections_may_be_open_as_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that say nothing hold one each, until they are closed."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        uvicorn, "run", lambda *_, **__: limits.append(resource.getrlimit(resource.RLIMIT_NOFILE))
+    )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[1]), before[1]))
+    try:
+        server.run("127.0.0.1", 8081, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert limits == [(before[1], before[1])]
 
 
 def test_nothing_is_logged_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,12 +65,21 @@
 
   // Airflow's frame forbids the browser's own question, so links ask by a dialog of ours.
   function onLink(event) {
-    const link = event.target.closest("a[href]");
+    const link = event.target.closest('a[href]:not([data-sign-in="aside"])');
     const goes = link && !link.getAttribute("href").startsWith("#") && !link.hasAttribute("download");
     if (!goes || event.ctrlKey || event.metaKey || event.button !== 0 || !unsaved()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     destination = link;
+    document.getElementById("leave-unsaved").showModal();
+  }
+
+  // Forms whose answer is another page, such as those of a menu.
+  function onSubmit(event) {
+    if (!event.target.matches('form[hx-swap="none"]') || !unsaved()) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    destination = event.submitter;
     document.getElementById("leave-unsaved").showModal();
   }
 
@@ -93,12 +102,11 @@
   document.addEventListener("search", onSearch);
   document.addEventListener("click", onLink, true);
   document.addEventListener("click", onLeave);
-  document.addEventListener("submit", (event) => {
-    if (event.target.matches("form[data-unsaved-guard]") && !event.defaultPrevented) leaving = true;
-  });
+  document.addEventListener("submit", onSubmit, true);
   document.addEventListener("htmx:beforeOnLoad", (event) => {
     if (event.detail.xhr.getResponseHeader("HX-Redirect")) leaving = true;
   });
+  document.addEventListener("htmx:responseError", () => { leaving = false; });
   document.addEventListener("htmx:load", (event) => remember(event.detail.elt.parentNode || document));
   window.addEventListener("beforeunload", (event) => unsaved() && event.preventDefault());
   remember(document);

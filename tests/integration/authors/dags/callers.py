@@ -136,7 +136,7 @@ def not_an_event():
 @dag(dag_id="send_file", **ANY)
 def send_file():
     IncomingTriggerDagRunOperator(
-        task_id="send", trigger_dag_id="form_customers", payload_file="{{ dag_run.conf['path'] }}"
+        task_id="send", trigger_dag_id="form_answer", payload_file="{{ dag_run.conf['path'] }}"
     )
 
 

@@ -1,0 +1,145 @@
+"""Accepted events on their way to waiting tasks and watched assets: what an entry of a stream is.
+
+There is one stream per integration. An entry holds the body as it was sent; who reads it flattens it.
+Positions are the ids that Redis gives entries: milliseconds and a number, in the order of publishing,
+which is nearly that of receipt. An event may be published more than once, always with the same event id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from airflow_incoming.core.conf import build_conf
+from airflow_incoming.core.errors import RequestRejected
+from airflow_incoming.core.flatten import flatten
+from airflow_incoming.core.integration import Configuration
+from airflow_incoming.core.messages import Event
+from airflow_incoming.core.payload import parse_json
+from airflow_incoming.core.redaction import passed_on
+
+#: How long an entry is kept, if the stream doesn't grow beyond its length before.
+KEPT = timedelta(days=7)
+
+_POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+
+
+class Position(NamedTuple):
+    """A place in a stream; whatever comes after it is greater. ``str`` gives Redis's spelling."""
+
+    milliseconds: int
+    number: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.milliseconds}-{self.number}"
+
+
+BEGINNING = Position(0)
+
+
+def before(milliseconds: int) -> Position:
+    """Return a position that whatever is published at this time or later comes after."""
+    return Position(max(0, milliseconds - 1))
+
+
+def parse_position(text: str) -> Position:
+    """Return a position from Redis's spelling. Raises ValueError."""
+    found = _POSITION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no position in a stream")
+    return Position(int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keys:
+    """Where things are in Redis. What belongs to one integration is in one slot of a cluster."""
+
+    prefix: str
+
+    def events(self, integration: str) -> str:
+        """Return the key of an integration's stream."""
+        return f"{self._of(integration)}:events"
+
+    def cursor(self, integration: str, name: str) -> str:
+        """Return the key that holds how far a watcher of an integration has got."""
+        return f"{self._of(integration)}:cursor:{name}"
+
+    def taker(self, integration: str, event_id: str) -> str:
+        """Return the key that holds who took an event that only one may have."""
+        return f"{self._of(integration)}:taker:{event_id}"
+
+    @property
+    def names(self) -> str:
+        """Return the key that holds the names of all integrations."""
+        return f"{self.prefix}:integrations"
+
+    @property
+    def memory(self) -> str:
+        """Return the key that is missing when Redis has lost its memory."""
+        return f"{self.prefix}:memory"
+
+    def _of(self, integration: str) -> str:
+        return f"{self.prefix}:{{{integration}}}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One event to be published: text alone, as Redis holds it. ``headers`` is JSON."""
+
+    integration: str
+    event_id: str
+    received_at: str
+    body: str
+    headers: str
+
+    def fields(self) -> dict[str, str]:
+        """Return the entry as Redis stores it."""
+        return {
+            "id": self.event_id,
+            "received_at": self.received_at,
+            "body": self.body,
+            "headers": self.headers,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """One event of a stream. ``conf`` is what a DAG run would receive."""
+
+    position: Position
+    event_id: str
+    conf: Mapping[str, Any]
+
+
+def entry_of(event: Event, configuration: Configuration | None) -> Entry:
+    """Return the entry of an event; it carries the headers that its configuration passes on."""
+    names = () if configuration is None else configuration.headers
+    return Entry(
+        integration=event.integration,
+        event_id=str(event.id),
+        received_at=event.received_at.isoformat(),
+        body=event.body,
+        headers=json.dumps(passed_on(event.headers, names)),
+    )
+
+
+def sent_of(integration: str, position: Position, fields: Mapping[str, str]) -> Sent:
+    """Return the event of an entry. Raises ValueError where somebody else wrote it."""
+    try:
+        event_id, headers = UUID(fields["id"]), json.loads(fields["headers"])
+        conf = build_conf(
+            flatten(parse_json(fields["body"].encode()), max_parameters=None),
+            Configuration(headers=tuple(headers)),
+            event_id=event_id,
+            integration=integration,
+            received_at=datetime.fromisoformat(fields["received_at"]),
+            headers=headers,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RequestRejected) as error:
+        raise ValueError(f"Entry {position} of {integration} can't be read.") from error
+    return Sent(position=position, event_id=str(event_id), conf=conf)

@@ -1,0 +1,89 @@
+"""Which events a task or a watcher wants: those whose parameters have these values.
+
+Values are compared as people write them: ``7`` is the number and the text, ``"7"`` in double quotes is
+the text alone. A template gives text, and must find the number that the event carries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from airflow_incoming.core.flatten import MISSING, join_path, split_path
+from airflow_incoming.core.matching import is_value
+from airflow_incoming.core.parameters import validate_parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The parameters that an event must carry, by full name (``body.order.id``), and their values as text."""
+
+    parameters: Mapping[str, str]
+
+    def matches(self, conf: Mapping[str, Any]) -> bool:
+        """Tell whether the conf of an event has all wanted values."""
+        return all(_has(conf, _name_in_conf(name), text) for name, text in self.parameters.items())
+
+    def __str__(self) -> str:
+        return " and ".join(f"{name} = {text}" for name, text in self.parameters.items()) or "anything"
+
+
+def full_names(where: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return for each parameter's name its full name: ``order.id`` is short for ``body.order.id``.
+
+    ``header.x`` is a header that the integration passes on. Raises ValueError that says what to change.
+    """
+    return {name: _full_name(name) for name in where or {}}
+
+
+def wanted(where: Mapping[str, Any] | None) -> Wanted:
+    """Return what somebody wants; None and an empty mapping want everything.
+
+    The ``parameters`` of the answer may be given again. Raises ValueError that says what to change.
+    """
+    names = full_names(where)
+    return Wanted({names[name]: _text(name, value) for name, value in (where or {}).items()})
+
+
+def _has(conf: Mapping[str, Any], name: str, text: str) -> bool:
+    value = conf.get(name, MISSING)
+    if isinstance(value, float):
+        value = Decimal(repr(value))  # the digits that people see: 49.9 is 49.90
+    return value is not MISSING and is_value(value, text)
+
+
+def _full_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise ValueError(f"where: {name!r} is no name of a parameter; write order.id")
+    if name.startswith("query."):
+        raise ValueError(
+            f"where: {name}: an event doesn't carry its query string. Write body.{name} if that is a field "
+            "of the payload."
+        )
+    try:
+        return validate_parameter(name if name.startswith(("body.", "header.")) else f"body.{name}")
+    except ValueError as error:
+        raise ValueError(f"where: {error}") from error
+
+
+def _name_in_conf(full: str) -> str:
+    source, _, key = full.partition(".")
+    return f"_incoming.headers.{key}" if source == "header" else join_path(split_path(key))
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str):
+        text = value.strip()
+    elif value is None or isinstance(value, bool | int | float | list | dict):
+        text = json.dumps(value)
+    else:
+        raise ValueError(f"where: {name} must be text, a number or a boolean, not {type(value).__name__}")
+    if not text:
+        raise ValueError(
+            f"where: {name} is empty, which would find any event. Did the template that it comes from give "
+            "nothing?"
+        )
+    return text

@@ -1,0 +1,178 @@
+"""The streams of accepted events: Redis, and a twin in memory.
+
+Published to by dispatchers, read by tasks. Triggers read them, too, but asynchronously: see
+:mod:`airflow_incoming.triggers`. Streams are bounded, in length and in time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_incoming.core.errors import RedisUnavailable
+from airflow_incoming.core.stream import KEPT, Entry, Keys, Position, before, parse_position
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: Somebody tells the names of integrations every few seconds; older ones are no news.
+NAMES_KEPT = timedelta(hours=1)
+
+
+class EventStream(Protocol):
+    """One stream for each integration. Every verb raises RedisUnavailable."""
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """Append events, each to the stream of its integration, in this order; all of them or an error."""
+
+    def announce(self, names: Iterable[str]) -> bool:
+        """Tell the names of all integrations; False where Redis remembers nothing of former calls."""
+
+    def names(self) -> frozenset[str] | None:
+        """Return the names of all integrations; None where nobody has told them lately."""
+
+    def now(self) -> Position:
+        """Return a position that whatever is published from now on comes after, by Redis's clock."""
+
+    def read(self, integration: str, *, after: Position, limit: int) -> list[tuple[Position, dict[str, str]]]:
+        """Return up to ``limit`` entries that come after a position, oldest first."""
+
+    def take(self, integration: str, event_id: str, *, taker: str) -> bool:
+        """Take an event that only one may have; True for whoever was first, and for nobody else ever."""
+
+
+class InMemoryStream:
+    """The twin: lists, for one process."""
+
+    def __init__(self, *, length: int, clock: Callable[[], float] = time.time) -> None:
+        self._length = length
+        self._clock = clock
+        self._number = count()
+        self._streams: dict[str, list[tuple[Position, dict[str, str]]]] = {}
+        self._takers: dict[tuple[str, str], str] = {}
+        self._names: frozenset[str] | None = None
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """See :class:`EventStream`."""
+        for entry in entries:
+            stream = self._streams.setdefault(entry.integration, [])
+            position = Position(int(self._clock() * 1000), next(self._number))
+            stream.append((position, entry.fields()))
+            del stream[: -self._length]
+
+    def announce(self, names: Iterable[str]) -> bool:
+        """See :class:`EventStream`."""
+        remembered = self._names is not None
+        self._names = frozenset(names)
+        return remembered
+
+    def names(self) -> frozenset[str] | None:
+        """See :class:`EventStream`."""
+        return self._names
+
+    def now(self) -> Position:
+        """See :class:`EventStream`."""
+        return before(int(self._clock() * 1000))
+
+    def read(self, integration: str, *, after: Position, limit: int) -> list[tuple[Position, dict[str, str]]]:
+        """See :class:`EventStream`."""
+        return [entry for entry in self._streams.get(integration, []) if entry[0] > after][:limit]
+
+    def take(self, integration: str, event_id: str, *, taker: str) -> bool:
+        """See :class:`EventStream`."""
+        return self._takers.setdefault((integration, event_id), taker) == taker
+
+
+class RedisStream:
+    """Redis streams, ``<prefix>:{<integration>}:events``, of about ``length`` entries at most."""
+
+    def __init__(self, client: Redis, *, prefix: str, length: int) -> None:
+        self._client = client
+        self._keys = Keys(prefix=prefix)
+        self._length = length
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """See :class:`EventStream`; one round trip."""
+        if not entries:
+            return
+        oldest = int((time.time() - KEPT.total_seconds()) * 1000)
+        keys = [self._keys.events(entry.integration) for entry in entries]
+        commands: list[tuple[Any, ...]] = []
+        for key, entry in zip(keys, entries, strict=True):
+            fields = [part for field in entry.fields().items() for part in field]
+            commands.append(("XADD", key, "MAXLEN", "~", self._length, "*", *fields))
+        for key in dict.fromkeys(keys):
+            commands.append(("XTRIM", key, "MINID", "~", oldest))
+            commands.append(("PEXPIRE", key, milliseconds(KEPT)))
+        answers = self._exchange(commands)[: len(entries)]
+        refused = [answer for answer in answers if isinstance(answer, Exception)]
+        if refused:
+            raise RedisUnavailable(f"Redis refuses: {type(refused[0]).__name__}") from refused[0]
+
+    def announce(self, names: Iterable[str]) -> bool:
+        """See :class:`EventStream`; one round trip."""
+        told = json.dumps(sorted(names))
+        is_new, *_ = self._exchange(
+            [
+                ("SET", self._keys.memory, "1", "NX"),
+                ("SET", self._keys.names, told, "PX", milliseconds(NAMES_KEPT)),
+            ]
+        )
+        return not is_new
+
+    def names(self) -> frozenset[str] | None:
+        """See :class:`EventStream`."""
+        (told,) = self._exchange([("GET", self._keys.names)])
+        return frozenset(json.loads(told)) if isinstance(told, bytes) else None
+
+    def now(self) -> Position:
+        """See :class:`EventStream`."""
+        ((seconds, microseconds),) = self._exchange([("TIME",)])
+        return before(int(seconds) * 1000 + int(microseconds) // 1000)
+
+    def read(self, integration: str, *, after: Position, limit: int) -> list[tuple[Position, dict[str, str]]]:
+        """See :class:`EventStream`."""
+        (entries,) = self._exchange(
+            [("XRANGE", self._keys.events(integration), f"({after}", "+", "COUNT", limit)]
+        )
+        return [entry_of_answer(entry) for entry in entries]
+
+    def take(self, integration: str, event_id: str, *, taker: str) -> bool:
+        """See :class:`EventStream`."""
+        key = self._keys.taker(integration, event_id)
+        _, holder = self._exchange([("SET", key, taker, "NX", "PX", milliseconds(KEPT)), ("GET", key)])
+        return isinstance(holder, bytes) and holder.decode() == taker
+
+    def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        from redis.exceptions import RedisError
+
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
+        try:
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError, ValueError) as error:
+            raise RedisUnavailable(f"Redis can't be asked ({type(error).__name__}: {error}).") from error
+        if isinstance(answers[0], Exception):
+            raise RedisUnavailable(f"Redis refuses ({type(answers[0]).__name__}).") from answers[0]
+        return answers
+
+
+def entry_of_answer(answer: Any) -> tuple[Position, dict[str, str]]:
+    """Return position and fields of an entry as redis-py gives it: of a list, or of a dict."""
+    position, fields = answer
+    pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
+    return parse_position(_text(position)), {_text(name): _text(value) for name, value in pairs}
+
+
+def milliseconds(duration: timedelta) -> int:
+    """Return a duration as Redis takes it."""
+    return int(duration.total_seconds() * 1000)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")

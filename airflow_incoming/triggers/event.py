@@ -1,0 +1,172 @@
+"""Triggers that fire for events of an integration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedStreamProducer
+
+from airflow_incoming.core.integration import parse_name
+from airflow_incoming.core.stream import parse_position
+from airflow_incoming.core.wanted import wanted
+from airflow_incoming.triggers.members import Broadcast, Member, Members, members_of
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+#: Seconds that one exchange with Redis may take; reading itself waits for a second.
+REDIS_TIMEOUT = 5.0
+
+
+class ArrivedEvent(TriggerEvent):
+    """An event for a task or an asset. Airflow logs it, so it doesn't show its payload."""
+
+    def __init__(self, conf: Mapping[str, Any]) -> None:
+        super().__init__(dict(conf))  # type: ignore[no-untyped-call]  # Airflow's
+
+    def __repr__(self) -> str:
+        return f"TriggerEvent<incoming event {self.payload.get('_incoming.event_id')}>"
+
+    __str__ = __repr__
+
+
+class IncomingEventTrigger(BaseEventTrigger):
+    """Fires for every accepted event of an integration, with what a DAG run would receive as conf.
+
+    ``where`` narrows that to events whose parameters have these values: ``{"order.status": "paid"}``,
+    ``{"header.x-shop": "de"}`` for a header that the integration passes on. Give it to an ``AssetWatcher``.
+
+    It begins with the events that come after it was first started, and after a restart goes on where it
+    was. Each event comes at least once; its ``_incoming.event_id`` tells duplicates apart, and those
+    that the trigger itself can recognise it drops. Raises ValueError that names what is wrong.
+    """
+
+    #: Triggers of one kind and integration share a reader. Those that come and go don't disturb the others.
+    kind: ClassVar[str] = "watch"
+    #: Whether the first event is also the last one.
+    once: ClassVar[bool] = False
+
+    def __init__(self, integration: str, where: Mapping[str, Any] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
+        try:
+            self.integration = parse_name(integration)
+        except ValueError as error:
+            raise ValueError(f"integration {error}") from error
+        self.wanted = wanted(where)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what makes the same trigger elsewhere."""
+        where = {"where": dict(sorted(self.wanted.parameters.items()))} if self.wanted.parameters else {}
+        return f"{__name__}.{type(self).__name__}", {"integration": self.integration, **where}
+
+    def shared_stream_key(self) -> Hashable:
+        """Return what is the same for all triggers that share a reader."""
+        return ("airflow_incoming", self.kind, self.integration)
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
+        """Return the reader. Raises RedisNotConfigured."""
+        from airflow_incoming.operators import installation
+        from airflow_incoming.triggers.reader import ON_THEIR_WAY, StreamReader
+
+        integration = kwargs["integration"]
+        options = installation.with_redis("Waiting for events")
+        return StreamReader(
+            integration,
+            members_of(("airflow_incoming", cls.kind, integration)),
+            lambda: _connect(options.redis_url),
+            prefix=options.redis_prefix,
+            on_their_way=max(1, min(ON_THEIR_WAY, installation.subscriber_queue_size() // 2)),
+        )
+
+    async def filter_shared_stream(
+        self, shared_stream: AsyncIterator[Broadcast]
+    ) -> AsyncIterator[TriggerEvent]:
+        """Yield the events that are wanted."""
+        members = members_of(self.shared_stream_key())
+        member = members.join(self._member())
+        try:
+            async for broadcast in shared_stream:
+                sent = broadcast.sent
+                if (
+                    member.is_new(broadcast)
+                    and self.wanted.matches(sent.conf)
+                    and await self._may_have(sent.event_id, members)
+                ):
+                    member.know(sent.event_id)
+                    yield ArrivedEvent(sent.conf)
+                    if self.once:
+                        return
+                member.passed(broadcast)
+        finally:
+            members.leave(member)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Do the same without sharing, where Airflow doesn't."""
+        reader = self.create_shared_stream_producer(self.serialize()[1])
+        try:
+            async for event in self.filter_shared_stream(_unshared(reader)):
+                yield event
+        finally:
+            await reader.aclose()
+
+    def _member(self) -> Member:
+        return Member(cursor=self._cursor())
+
+    async def _may_have(self, event_id: str, members: Members) -> bool:
+        return True
+
+    def _cursor(self) -> str:
+        """Return a name that is the same after a restart, and another one for each asset."""
+        assets = sorted(getattr(self.asset_state_store, "_by_name", ()))
+        return hashlib.sha256(json.dumps([*self.serialize(), assets]).encode()).hexdigest()[:32]
+
+
+class AwaitedEventTrigger(IncomingEventTrigger):
+    """Fires once, for the first wanted event that comes after a position. For tasks that are deferred.
+
+    ``taker``: who takes the event, where no two of them may have the same.
+    """
+
+    kind = "await"
+    once = True
+
+    def __init__(
+        self,
+        integration: str,
+        where: Mapping[str, Any] | None = None,
+        *,
+        after: str,
+        taker: str | None = None,
+    ) -> None:
+        super().__init__(integration, where)
+        self.after = parse_position(after)
+        self.taker = taker
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what makes the same trigger elsewhere."""
+        path, kwargs = super().serialize()
+        return path, {**kwargs, "after": str(self.after), "taker": self.taker}
+
+    def _member(self) -> Member:
+        return Member(start=self.after)
+
+    async def _may_have(self, event_id: str, members: Members) -> bool:
+        return self.taker is None or await members.take(event_id, taker=self.taker)
+
+
+async def _unshared(reader: SharedStreamProducer) -> AsyncIterator[Any]:
+    async for broadcast, payload in reader.open_stream():
+        yield broadcast
+        await reader.advance([AdvanceItem(payload, AdvanceOutcome(acked=1, failed=0))])
+
+
+def _connect(url: str) -> Redis:
+    from redis.asyncio import Redis
+
+    client: Redis = Redis.from_url(url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT)
+    return client

@@ -1,0 +1,271 @@
+"""The one reader of a stream that triggers share: one connection to Redis, and nothing lost.
+
+What a member has handled, and Airflow has persisted, is written as its cursor to Redis; after a
+restart it begins there. So an event is passed on at least once, however the triggerer ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+
+from airflow_incoming.core.stream import BEGINNING, KEPT, Keys, Position, parse_position, sent_of
+from airflow_incoming.stores.stream import entry_of_answer, milliseconds
+from airflow_incoming.triggers.members import Broadcast, Member, Members, Request
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+log = logging.getLogger(__name__)
+
+#: Milliseconds that Redis waits for an event, and so the longest that a member waits to begin.
+BLOCK = 1000
+#: Events that are read at a time, and most that may be on their way to being persisted: Airflow fails
+#: a trigger that falls more than [triggerer] shared_stream_subscriber_queue_size behind.
+BATCH, ON_THEIR_WAY = 50, 400
+#: Seconds in which other members may join before reading begins.
+GATHERING = 0.3
+#: How long a watcher may be away and still find its place, and seconds after which that is written anew,
+#: lest Redis has lost it.
+CURSOR_KEPT = timedelta(days=30)
+RENEWED = 30.0
+#: Seconds for which cursors stay when a member failed, until that has left.
+HELD = 5.0
+#: Seconds that saying good-bye may take.
+CLOSING = 2.0
+LONGEST_PAUSE = 5.0
+
+
+class StreamReader(SharedStreamProducer):
+    """Reads the stream of one integration for all of its members."""
+
+    def __init__(
+        self,
+        integration: str,
+        members: Members,
+        connect: Callable[[], Redis],
+        *,
+        prefix: str,
+        on_their_way: int = ON_THEIR_WAY,
+    ) -> None:
+        self._integration = integration
+        self._members = members
+        self._connect = connect
+        self._keys = Keys(prefix=prefix)
+        self._most_on_their_way = on_their_way
+        self._on_their_way = 0
+        self._redis: Redis | None = None
+        self._asking: asyncio.Future[Any] | None = None
+        self._position: Position | None = None
+        self._pause = 0.0
+        self._renewed = time.monotonic()
+
+    async def open_stream(self) -> AsyncIterator[tuple[Broadcast, Broadcast]]:
+        """Yield events for ever, each as what is broadcast and as what :meth:`advance` is told of."""
+        self._redis = self._connect()
+        while True:
+            for broadcast in await self._survive(self._read):
+                while self._on_their_way >= self._most_on_their_way:
+                    await self._survive(self._serve)
+                    await asyncio.sleep(0.05)
+                self._on_their_way += 1
+                yield broadcast, broadcast
+                await asyncio.sleep(0)  # lets the members look at it
+
+    async def advance(self, batch: Sequence[AdvanceItem]) -> None:
+        """Note how far the members are; it is written to Redis by the reader, on its connection."""
+        self._on_their_way -= len(batch)
+        now = time.monotonic()
+        for broadcast, outcome in batch:
+            failed = outcome.failed or outcome.rejected
+            for member in self._watchers():
+                if failed:  # whose failure that was is seen when it leaves
+                    member.held_until = now + HELD
+                elif now >= member.held_until:
+                    member.store(broadcast)
+
+    async def aclose(self) -> None:
+        """Write the cursors and disconnect."""
+        if self._redis is None:
+            return
+        try:
+            if self._asking is not None:
+                await asyncio.wait({self._asking}, timeout=CLOSING)
+            await asyncio.wait_for(self._write_cursors(), timeout=CLOSING)
+        finally:
+            await self._redis.aclose()
+
+    async def _survive(self, act: Callable[[], Any]) -> list[Broadcast]:
+        """Do something with Redis; while it is out of reach, wait and return nothing."""
+        from redis.exceptions import RedisError
+
+        try:
+            done: list[Broadcast] = await act() or []
+        except (RedisError, OSError) as error:
+            if not self._pause:
+                log.warning("Redis can't be reached (%s); waiting for it", error)
+            self._pause = min(self._pause * 2 or 0.25, LONGEST_PAUSE)
+            await asyncio.sleep(self._pause)
+            return []
+        if self._pause:
+            log.info("Redis is back")
+            self._pause = 0.0
+        return done
+
+    async def _read(self) -> list[Broadcast]:
+        await self._serve()
+        if self._position is None:
+            await asyncio.sleep(0.05)
+            return []
+        answer = await self._ask(
+            *("XREAD", "COUNT", BATCH, "BLOCK", BLOCK, "STREAMS"),
+            self._keys.events(self._integration),
+            str(self._position),
+        )
+        return self._broadcasts(_entries(answer))
+
+    def _broadcasts(self, entries: Sequence[Any]) -> list[Broadcast]:
+        broadcasts = []
+        for entry in entries:
+            position, fields = entry_of_answer(entry)
+            self._position = position
+            try:
+                sent = sent_of(self._integration, position, fields)
+            except ValueError as error:
+                log.error("%s It is left out.", error)
+                continue
+            broadcasts.append(Broadcast(epoch=self._members.epoch, sent=sent))
+        return broadcasts
+
+    async def _serve(self) -> None:
+        """Let new members begin, answer requests, write cursors."""
+        while self._members.joining:
+            await self._let_begin()
+        for request in tuple(self._members.requests):
+            if not request.answer.done():  # it is, where its member was cancelled meanwhile
+                await self._answer(request)
+            self._members.requests.remove(request)
+        await self._write_cursors()
+
+    async def _answer(self, request: Request) -> None:
+        key = self._keys.taker(self._integration, request.event_id)
+        await self._ask("SET", key, request.taker, "NX", "PX", milliseconds(KEPT))
+        holder = await self._ask("GET", key)
+        if not request.answer.done():
+            request.answer.set_result(holder == request.taker.encode())
+
+    async def _let_begin(self) -> None:
+        """Begin an epoch for the members that are joining, as far back as any of them has to begin."""
+        await asyncio.sleep(GATHERING)
+        new = [member for member in self._members.joining if member in self._members.all]
+        starts = [(member, await self._start_of(member)) for member in new]
+        await self._check_name()
+        self._members.joining = [member for member in self._members.joining if member not in new]
+        self._members.joining = [member for member in self._members.joining if member in self._members.all]
+        self._members.epoch += 1
+        for member, start in starts:
+            member.begin(self._members.epoch, start)
+            self._position = start if self._position is None else min(self._position, start)
+
+    async def _start_of(self, member: Member) -> Position:
+        if member.start is not None:
+            return member.start
+        assert member.cursor is not None
+        member.changed = True  # also says that it lives
+        held = await self._ask("GET", self._keys.cursor(self._integration, member.cursor))
+        cursor = _cursor(held)
+        if cursor is not None:
+            start, known = cursor
+            member.known_for_longer.extend(known)
+            member.known.update(dict.fromkeys(known))
+            await self._check_loss(start)
+            return start
+        newest = await self._ask("XREVRANGE", self._keys.events(self._integration), "+", "-", "COUNT", 1)
+        return entry_of_answer(newest[0])[0] if newest else BEGINNING
+
+    async def _check_loss(self, cursor: Position) -> None:
+        """Say so where the stream has been cut off behind a cursor."""
+        key = self._keys.events(self._integration)
+        if cursor == BEGINNING or await self._ask("XRANGE", key, str(cursor), str(cursor)):
+            return
+        oldest = await self._ask("XRANGE", key, "-", "+", "COUNT", 1)
+        if oldest and entry_of_answer(oldest[0])[0] > cursor:
+            log.error(
+                "Events of integration %s may be lost to a watcher: Redis keeps none as old as the last one "
+                "that it has seen. Raise [incoming] stream_length if so many come while no triggerer runs.",
+                self._integration,
+            )
+
+    async def _check_name(self) -> None:
+        told = await self._ask("GET", self._keys.names)
+        names = json.loads(told) if told else None
+        if names is not None and self._integration not in names:
+            log.warning(
+                "There is no integration %r (yet); there are: %s. Waiting all the same.",
+                self._integration,
+                ", ".join(names) or "none",
+            )
+
+    async def _write_cursors(self) -> None:
+        renew = time.monotonic() - self._renewed > RENEWED
+        if renew:
+            self._renewed = time.monotonic()
+        for member in self._watchers():
+            if member.epoch and (member.changed or renew):
+                await self._write_cursor(member)
+
+    async def _write_cursor(self, member: Member) -> None:
+        assert member.cursor is not None
+        member.changed = False
+        value = json.dumps({"position": str(member.stored), "known": list(member.known_for_longer)})
+        key = self._keys.cursor(self._integration, member.cursor)
+        try:
+            await self._ask("SET", key, value, "PX", milliseconds(CURSOR_KEPT))
+        except BaseException:
+            member.changed = True
+            raise
+
+    def _watchers(self) -> list[Member]:
+        """Return the members whose places are kept."""
+        return [member for member in self._members.all if member.cursor is not None]
+
+    async def _ask(self, *command: Any) -> Any:
+        """Send one command. Ends at once when it is cancelled, where redis-py may overhear that."""
+        assert self._redis is not None
+        asking = self._redis.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
+        self._asking = asyncio.ensure_future(asking)
+        try:
+            return await asyncio.shield(self._asking)
+        except asyncio.CancelledError:
+            self._asking.cancel()
+            raise
+
+
+def _cursor(held: bytes | None) -> tuple[Position, list[str]] | None:
+    """Return what a cursor holds: a position, and ids of events before it; None where there is none."""
+    if held is None:
+        return None
+    try:
+        cursor = json.loads(held)
+        return parse_position(cursor["position"]), [str(event_id) for event_id in cursor["known"]]
+    except (ValueError, KeyError, TypeError):
+        log.error("A watcher's cursor can't be read; it begins with what comes next")
+        return None
+
+
+def _entries(answer: Any) -> Sequence[Any]:
+    """Return the entries of the one stream that XREAD was asked for, in either protocol's shape."""
+    if not answer:
+        return []
+    if isinstance(answer, dict):
+        ((entries,),) = answer.values()
+    else:
+        ((_, entries),) = answer
+    return list(entries)

@@ -1,0 +1,1 @@
+"""What we are compared with, as a good engineer would write it in an afternoon."""

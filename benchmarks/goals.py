@@ -1,0 +1,84 @@
+"""The ratios that the project promises itself, and whether they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.measure import Results, Sample
+from benchmarks.scenarios import CROWD, HUGE, KNOWN, LARGE, NEW
+
+TRIGGER, TRIGGER_TEN = "rest:one", "rest:ten"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What is to be at least, or at most, so much."""
+
+    title: str
+    reached: Callable[[Results], float | None]
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def met(self, results: Results) -> bool | None:
+        """Tell whether it is; None where it wasn't measured."""
+        value = self.reached(results)
+        if value is None:
+            return None
+        return (self.at_least is None or value >= self.at_least) and (
+            self.at_most is None or value <= self.at_most
+        )
+
+
+def _faster(title: str, scenario: str, contender: str, than: str, times: float) -> Goal:
+    return Goal(
+        title=title,
+        reached=lambda results: results.ratio(scenario, contender, than, lambda sample: sample.rate),
+        at_least=times,
+    )
+
+
+def _errors(results: Results) -> float | None:
+    found: list[Sample] = results.samples.get((CROWD.name, "serve"), [])
+    return float(sum(sample.errors for sample in found)) if found else None
+
+
+def _over(name: str, below: str) -> Callable[[Results], float | None]:
+    def reached(results: Results) -> float | None:
+        figures = results.figures
+        return figures[name] / figures[below] if figures.get(below) and name in figures else None
+
+    return reached
+
+
+GOALS = (
+    _faster("serve ÷ bare app with group commit", NEW.name, "serve", "group-commit", 0.8),
+    _faster("serve ÷ bare app with one commit each", NEW.name, "serve", "one-commit", 1.2),
+    _faster("serve ÷ Airflow's REST trigger", NEW.name, "serve", TRIGGER, 30),
+    Goal(
+        title="p99 of serve ÷ p99 of the bare app with group commit",
+        reached=lambda results: results.ratio(NEW.name, "serve", "group-commit", lambda sample: sample.p99),
+        at_most=3,
+    ),
+    Goal(title="errors of serve at 64 connections", reached=_errors, at_most=0),
+    _faster("api-server ÷ Airflow's REST trigger", NEW.name, "api-server", TRIGGER, 10),
+    _faster("api-server that dispatches, too ÷ REST trigger", NEW.name, "dispatching", TRIGGER, 10),
+    _faster("duplicates: serve ÷ bare app that only asks Redis", KNOWN.name, "serve", "redis-only", 0.8),
+    _faster("100 KB: serve ÷ Airflow's REST trigger", LARGE.name, "serve", TRIGGER, 10),
+    _faster("1 MB: serve ÷ Airflow's REST trigger", HUGE.name, "serve", TRIGGER, 10),
+    Goal(
+        title="accepted → run committed, idle, p50 in ms",
+        reached=lambda results: results.figures.get("idle_p50_ms"),
+        at_most=60,
+    ),
+    Goal(
+        title="dispatcher ÷ REST trigger, DAG of one task",
+        reached=_over("drain_one", "rest_one"),
+        at_least=10,
+    ),
+    Goal(
+        title="dispatcher ÷ REST trigger, DAG of ten tasks",
+        reached=_over("drain_ten", "rest_ten"),
+        at_least=4,
+    ),
+)

@@ -1,0 +1,129 @@
+"""The streams of accepted events: Redis and its twin in memory keep the same promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+
+from airflow_incoming.core.errors import RedisUnavailable
+from airflow_incoming.core.stream import BEGINNING, Entry
+from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.stream import EventStream, InMemoryStream, RedisStream
+from workbench.redis import RedisServer
+
+Make = Callable[..., EventStream]
+
+
+@pytest.fixture(params=["memory", "redis"])
+def make(request: pytest.FixtureRequest) -> Make:
+    if request.param == "memory":
+        return lambda length=1000: InMemoryStream(length=length)
+    server = request.getfixturevalue("redis_server")
+    server.flush()
+    return lambda length=1000: RedisStream(connect(server.url, timeout=5), prefix="test", length=length)
+
+
+def entry(integration: str = "orders", body: str = "{}") -> Entry:
+    return Entry(
+        integration=integration,
+        event_id=str(uuid4()),
+        received_at="2026-03-01T12:00:00+00:00",
+        body=body,
+        headers='{"x-shop": "Zoë"}',
+    )
+
+
+def test_what_is_published_is_read_in_order(make: Make) -> None:
+    """Each integration by itself, from any position on, a few at a time."""
+    stream = make()
+    entries = [entry(body=f'{{"n": {n}, "s": "ü"}}') for n in range(5)]
+    stream.publish([*entries[:2], entry("other"), *entries[2:]])
+    read = stream.read("orders", after=BEGINNING, limit=10)
+    assert [fields for _, fields in read] == [each.fields() for each in entries]
+    positions = [position for position, _ in read]
+    assert positions == sorted(set(positions))
+    assert stream.read("orders", after=positions[1], limit=2) == read[2:4]
+    assert stream.read("orders", after=positions[-1], limit=2) == []
+    assert stream.read("nothing", after=BEGINNING, limit=2) == []
+    stream.publish([])
+
+
+def test_nothing_is_missed_after_now(make: Make) -> None:
+    """Whatever is published from now on comes after now, in the same millisecond, too."""
+    stream = make()
+    for _ in range(50):
+        now, after = stream.now(), entry()
+        stream.publish([after])
+        ((position, fields),) = stream.read("orders", after=now, limit=100)[-1:]
+        assert fields == after.fields()
+        assert position.milliseconds - now.milliseconds < 5000
+
+
+def test_a_stream_is_bounded(make: Make) -> None:
+    """Of many events the newest remain."""
+    stream = make(length=100)
+    entries = [entry() for _ in range(1000)]
+    stream.publish(entries)
+    kept = [fields["id"] for _, fields in stream.read("orders", after=BEGINNING, limit=1000)]
+    assert 100 <= len(kept) < 400
+    assert kept == [each.event_id for each in entries[-len(kept) :]]
+
+
+def test_one_taker_has_an_event(make: Make) -> None:
+    """The first one, at every try; of each event another one may be the first."""
+    stream = make()
+    assert stream.take("orders", "e1", taker="a")
+    assert not stream.take("orders", "e1", taker="b")
+    assert stream.take("orders", "e1", taker="a")
+    assert stream.take("orders", "e2", taker="b")
+    assert stream.take("other", "e1", taker="b")
+
+
+def test_names_and_memory(make: Make) -> None:
+    """The last names that were told are known; the first call learns that nothing is remembered."""
+    stream = make()
+    assert stream.names() is None
+    assert not stream.announce(["a"])
+    assert stream.announce(["b", "orders"])
+    assert stream.names() == {"b", "orders"}
+    assert stream.announce([])
+    assert stream.names() == frozenset()
+
+
+def test_streams_and_what_belongs_to_them_expire(redis_server: RedisServer) -> None:
+    """Nothing is kept for longer than a week, however quiet an integration is."""
+    redis_server.flush()
+    client = connect(redis_server.url, timeout=5)
+    stream = RedisStream(client, prefix="test", length=10)
+    client.xadd("test:{orders}:events", {"id": "old"}, id="1000-0")  # of 1970
+    for _ in range(120):
+        stream.publish([entry()])
+    stream.take("orders", "e1", taker="a")
+    week = 7 * 24 * 3600 * 1000
+    for key in ("test:{orders}:events", "test:{orders}:taker:e1"):
+        assert week - 60_000 < client.pttl(key) <= week
+    assert b"1000-0" not in [position for position, _ in client.xrange("test:{orders}:events")]
+    client.close()
+
+
+def test_no_redis(redis_server: RedisServer) -> None:
+    """Every verb says the same when Redis is out of reach, or refuses."""
+    away = RedisStream(connect("redis://127.0.0.1:1/0", timeout=1), prefix="test", length=10)
+    verbs: list[Callable[[], object]] = [
+        lambda: away.publish([entry()]),
+        lambda: away.announce(["a"]),
+        away.names,
+        away.now,
+        lambda: away.read("orders", after=BEGINNING, limit=1),
+        lambda: away.take("orders", "e", taker="a"),
+    ]
+    for verb in verbs:
+        with pytest.raises(RedisUnavailable):
+            verb()
+    client = connect(redis_server.url, timeout=5)
+    client.set("test:{odd}:events", "not a stream")
+    with pytest.raises(RedisUnavailable, match="refuses"):
+        RedisStream(client, prefix="test", length=10).publish([entry(), entry("odd")])
+    client.close()
