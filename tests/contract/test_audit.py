@@ -69,7 +69,7 @@ def test_what_is_done_with_an_integration_is_written_down(house: House) -> None:
         ("incoming_publish_integration", {"integration": "orders", "version": 3}),
         ("incoming_suspend_integration", {"integration": "orders"}),
         ("incoming_resume_integration", {"integration": "orders"}),
-        ("incoming_unpublish_integration", {"integration": "orders", "version": 3}),
+        ("incoming_unpublish_integration", {"integration": "orders"}),
         ("incoming_delete_integration", {"integration": "orders", "discarded_events": 0}),
     ]
 
