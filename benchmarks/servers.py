@@ -123,6 +123,7 @@ def _flask(ground: Ground, name: str) -> Server:
     subprocess.run(make, env=env, check=True, capture_output=True)
     command: list[str | Path] = [ground.environment.binary("gunicorn"), "benchmarks.apps.homemade:app"]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "8", "--log-level", "warning"]
+    command += ["--timeout", "0"]  # or it takes its workers for dead after a pause
     process = _start(
         ground,
         name,

@@ -16,6 +16,7 @@ from airflow_incoming.services.capture import Capturing
 from airflow_incoming.services.health import Health
 from airflow_incoming.services.intake import Intake
 from airflow_incoming.services.keys import TokenIssuer
+from airflow_incoming.services.lanes import Lanes
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.metrics import Emits, Meter
 from airflow_incoming.services.notes import StatusOf
@@ -62,13 +63,7 @@ class Container:
         self._bell = parts.bell
         self._directory = Directory(parts.engine, parts.cipher)
         self._capturing = Capturing(parts.engine)
-        self._intake = Intake(
-            Inbox(parts.engine),
-            parts.memory,
-            clock=parts.clock,
-            limits=BacklogLimits(wait=parts.accept_timeout),
-            wake=_wake(parts),
-        )
+        self._intake = Lanes(small=_intake(parts), large=_intake(parts))
         self.tally = Tally(
             parts.engine,
             self._directory.recall,
@@ -122,6 +117,16 @@ class Container:
                 self._bell.stop()
             if self._loop is not None:
                 self._loop.stop()
+
+
+def _intake(parts: Parts) -> Intake:
+    return Intake(
+        Inbox(parts.engine),
+        parts.memory,
+        clock=parts.clock,
+        limits=BacklogLimits(wait=parts.accept_timeout),
+        wake=_wake(parts),
+    )
 
 
 def _wake(parts: Parts) -> Callable[[], None]:

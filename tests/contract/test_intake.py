@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, event, func, select
@@ -23,6 +24,7 @@ from airflow_incoming.core.messages import Event, Outcome
 from airflow_incoming.db import tables
 from airflow_incoming.services.backlog import BacklogLimits
 from airflow_incoming.services.intake import SLIDE_EVERY, Intake
+from airflow_incoming.services.lanes import SMALL, Lanes
 from airflow_incoming.stores.dedup import DedupMemory, InMemoryDedup
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import NOW, make_event, random_hash
@@ -295,3 +297,28 @@ def test_nobody_waits_until_redis_is_told(engine: Engine, clock: Clock) -> None:
     assert later.result(10) == Outcome(status="duplicate", event_id=first.id)
     intake.stop()
     assert memory.look({hash_: timedelta(days=7)})[hash_].event_id == first.id
+
+
+def test_small_events_never_wait_for_the_transaction_of_large_ones(engine: Engine, clock: Clock) -> None:
+    """While the database stores large bodies, small ones are committed; a hash has one owner in both."""
+    storing, go_on = threading.Event(), threading.Event()
+
+    class Slow(Inbox):
+        def append(self, events: Sequence[Event], *, now: datetime) -> dict[UUID, UUID]:
+            storing.set()
+            assert go_on.wait(10)
+            return super().append(events, now=now)
+
+    lanes = Lanes(
+        small=Intake(Inbox(engine), None, clock=clock), large=Intake(Slow(engine), None, clock=clock)
+    )
+    lanes.start()
+    hash_ = random_hash()
+    large = lanes.submit(make_event(hash_, body='["' + "x" * SMALL + '"]'))
+    assert storing.wait(10)
+    first = lanes.submit(make_event(hash_)).result(10)
+    assert first.status == "accepted"
+    assert not large.done()
+    go_on.set()
+    assert large.result(10) == Outcome(status="duplicate", event_id=first.event_id)
+    lanes.stop()
