@@ -85,7 +85,7 @@ class DedupMemory(Protocol):
         """Forget a hash."""
 
     def ping(self) -> None:
-        """Return if the memory is in reach."""
+        """Return if the memory is in reach and can remember."""
 
 
 class InMemoryDedup:
@@ -181,8 +181,8 @@ class RedisDedup:
         self._exchange([("DEL", self._prefix + hash_)])
 
     def ping(self) -> None:
-        """See :class:`DedupMemory`."""
-        self._exchange([("PING",)])
+        """See :class:`DedupMemory`; a full or read-only Redis would answer PING."""
+        self._exchange([("SET", self._prefix + "ping", "", "PX", 1000)])
 
     def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> list[Any]:
         from redis.exceptions import RedisError

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -186,11 +186,11 @@ class Load:
 
 
 class Probe:
-    """Asks one URL ten times a second, and remembers how long each answer took (None: none came)."""
+    """Asks one URL ten times a second, and remembers the seconds that each answer, or none, took."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
-        self.seconds: list[float | None] = []
+        self.seconds: list[float] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -201,18 +201,18 @@ class Probe:
         self._stopping.set()
         self._thread.join(PATIENCE + 5)
 
+    def ask(self) -> None:
+        began = time.monotonic()
+        connection = http.client.HTTPConnection(self._url.netloc, timeout=PATIENCE)
+        with suppress(OSError, http.client.HTTPException):
+            connection.request("GET", self._url.path)
+            connection.getresponse().read()
+        connection.close()
+        self.seconds.append(time.monotonic() - began)
+
     def _work(self) -> None:
         while not self._stopping.wait(0.1):
-            began = time.monotonic()
-            connection = http.client.HTTPConnection(self._url.netloc, timeout=PATIENCE)
-            try:
-                connection.request("GET", self._url.path)
-                connection.getresponse().read()
-                self.seconds.append(time.monotonic() - began)
-            except (OSError, http.client.HTTPException):
-                self.seconds.append(None)
-            finally:
-                connection.close()
+            self.ask()
 
 
 @contextmanager
