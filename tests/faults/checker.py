@@ -156,9 +156,7 @@ def _read(database: str) -> tuple[list[Run], list[tuple[str, str]]]:
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT dag_id, run_id, conf FROM dag_run")).all()
         events = connection.execute(
-            text(
-                "SELECT integration, body FROM incoming_event WHERE state IN ('accepted', 'failed', 'held')"
-            )
+            text("SELECT integration, body FROM incoming_event WHERE state IN ('accepted', 'failed', 'held')")
         ).all()
     engine.dispose()
     runs = [

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 #: What a client may be told that ends its attempts: it is stored.
 SETTLED = (200, 204)
-#: Seconds that a client waits for an answer, and between two attempts at most.
+#: Seconds that a client waits for an answer, between two attempts at most, and for an order in all.
 PATIENCE = 15.0
 LONGEST_PAUSE = 0.5
+PERSISTENCE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,11 @@ class Ledger:
         self.path = path
         self._file = path.open("a", encoding="utf-8")
         self._lock = threading.Lock()
-        self.settled = 0
 
     def write(self, attempt: Attempt) -> None:
         line = json.dumps(asdict(attempt))
         with self._lock:
             self._file.write(line + "\n")
-            self.settled += attempt.status in SETTLED
 
     def close(self) -> None:
         self._file.close()
@@ -84,17 +83,17 @@ class Client:
         self._urls = urls
         self._connections: dict[str, http.client.HTTPConnection] = {}
 
-    def settle(self, integration: str, key: str, *, until: float, body: bytes | None = None) -> bool:
-        """Send until it is settled, each time to any receiver, or until that monotonic time."""
-        body = order(key) if body is None else body
-        while self.send(integration, key, random.choice(self._urls[integration]), body) not in SETTLED:
-            if time.monotonic() > until:
-                return False
+    def settle(self, integration: str, key: str) -> None:
+        """Send until it is settled, each time to any receiver; give up in the end, as the checker will tell."""
+        end = time.monotonic() + PERSISTENCE
+        while self.send(integration, key, random.choice(self._urls[integration])) not in SETTLED:
+            if time.monotonic() > end:
+                return
             time.sleep(random.uniform(0.05, LONGEST_PAUSE))
-        return True
 
-    def send(self, integration: str, key: str, url: str, body: bytes) -> int:
+    def send(self, integration: str, key: str, url: str) -> int:
         """Send once and write down what came of it."""
+        body = order(key)
         sent = time.time()
         status, error, event_id = 0, "", ""
         try:
@@ -159,12 +158,11 @@ class Load:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, *, within: float = 60) -> None:
-        """Begin nothing new, and wait until all is settled (or the checker will tell)."""
-        self._end = time.monotonic() + within
+    def stop(self) -> None:
+        """Begin nothing new, and wait until all is settled."""
         self._stopping.set()
         for thread in self._threads:
-            thread.join(within + PATIENCE + 5)
+            thread.join(PERSISTENCE + PATIENCE + 5)
             assert not thread.is_alive(), "a client hangs"
 
     def _work(self) -> None:
@@ -172,7 +170,7 @@ class Load:
         while not self._stopping.is_set():
             began = time.monotonic()
             integration, key = self._next()
-            client.settle(integration, key, until=getattr(self, "_end", began + 90))
+            client.settle(integration, key)
             self._stopping.wait(self._pause * random.uniform(0.5, 1.5) - (time.monotonic() - began))
         client.close()
 

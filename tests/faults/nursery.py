@@ -121,7 +121,6 @@ def _work() -> NoReturn:
 def _import_all() -> None:
     """Import what the commands need, with Airflow's application: making that takes longest."""
     os.environ["AIRFLOW_API_APPS"] = "all"
-    import airflow.api_fastapi.main
     import uvicorn.loops.auto
     import uvicorn.protocols.http.auto  # noqa: F401
     from airflow.cli.cli_parser import get_parser
@@ -166,7 +165,7 @@ def _become(order: Mapping[str, Any]) -> NoReturn:
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001  whatever it is, this process may not go on as the nursery
         import traceback
 
         traceback.print_exc()

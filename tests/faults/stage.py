@@ -108,15 +108,19 @@ class Stage:
             self.probe.ask()  # the first answer takes Airflow longest, with and without us
             self.probe.seconds.clear()
 
+    def run(self, *words: str, **env: str) -> None:
+        """Run an ``airflow`` command to its end."""
+        child = self._start(*words, **env)
+        wait_until(lambda: not child.alive, seconds=120, what=" ".join(words), every=0.02)
+
     def apply(self, *integrations: Mapping[str, Any]) -> None:
         """Apply integrations, as ``airflow incoming apply`` does."""
         file = self.house.airflow.home / "integrations.json"
         file.write_text(json.dumps({"version": 1, "integrations": integrations}))
-        child = self._start("incoming", "apply", str(file))
-        wait_until(lambda: not child.alive, seconds=60, what="apply", every=0.02)
+        self.run("incoming", "apply", str(file))
         rows = self.house.sql("select name, endpoint_id from incoming_integration")
-        self.house.endpoints = {name: endpoint_id for name, endpoint_id in rows}
-        assert self.house.endpoints.keys() >= {each["name"] for each in integrations}, child.log.read_text()
+        self.house.endpoints = dict(map(tuple, rows))
+        assert self.house.endpoints.keys() >= {each["name"] for each in integrations}, self.logs()
 
     def _start(self, *words: str, die_at: Any = None, variant: str | None = None, **env: str) -> Child:
         number = len(list(self.house.airflow.home.glob("*.log")))
@@ -163,14 +167,18 @@ class Stage:
 
     def hang_up(self) -> None:
         """Close every connection to the database, as a restart of a pooler does."""
-        self.postgres.sql(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{self.database}'")
+        self.postgres.sql(
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{self.database}'"
+        )
 
     # Load and judgement
 
     @contextmanager
     def load(self, **options: Any) -> Iterator[None]:
-        """Send orders during the block and after it until all are settled; then let all be dispatched."""
-        urls = {name: [f"{base}/{self.house.endpoints[name]}" for base in self.house.receive] for name in PROMISES}
+        """Send orders during the block, and after it until all are settled."""
+        urls = {
+            name: [f"{base}/{self.house.endpoints[name]}" for base in self.house.receive] for name in PROMISES
+        }
         probes = [self.probe] if self.probe else []
         with running(Load(self.ledger, urls, **options), *probes):
             time.sleep(0.5)
@@ -179,7 +187,10 @@ class Stage:
 
     def settle(self) -> None:
         """Wait until all events are dispatched."""
-        wait_until(lambda: self.house.waiting() == 0, seconds=60, what="all events to be dispatched")
+        query = "select count(*) from incoming_event where state in ('accepted', 'failed', 'held')"
+        wait_until(
+            lambda: not self.house.sql(query)[0][0], seconds=90, what="all events to be dispatched", every=0.2
+        )
 
     def judge(self, promises: Mapping[str, Promise] = PROMISES) -> Verdict:
         """Compare the ledger with the database."""

@@ -9,25 +9,28 @@ import random
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.faults.catalogue import FAULTS, Fault
+from tests.faults import faults_of_airflow, faults_of_machines, faults_of_postgres, faults_of_redis
+from tests.faults.catalogue import Fault, all_of
 from tests.faults.checker import Verdict
 from tests.faults.conftest import EVERYTHING
 from tests.faults.killer import POINTS
-from tests.faults.stage import INTEGRATIONS, Servers, Stage
-from workbench.processes import Processes, wait_until
+from tests.faults.stage import Stage
+from workbench.processes import wait_until
 
 Judged = Callable[[str], Verdict]
 
+FAULTS = all_of(faults_of_machines, faults_of_redis, faults_of_postgres, faults_of_airflow)
 PLAYED = [fault for fault in FAULTS if EVERYTHING or fault.short]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("fault", "stage"),
     [pytest.param(f, "sqlite" if f.sqlite else "postgresql", id=f.name) for f in PLAYED],
@@ -63,3 +66,48 @@ def test_a_dispatcher_killed_at_a_point(point: str, stage: Stage, judged: Judged
         wait_until(lambda: not victim.alive, seconds=30, what="the dispatcher to die", every=0.02)
         victim.start(die_at=None)
     assert judged(f"killed at {point}").broken == []
+
+
+def test_hundred_identical_requests_at_once_on_four_processes(stage: Stage) -> None:
+    """One 200, 99 × 204, one run for each DAG."""
+    stage.open()
+    stage.serve()
+    stage.serve()
+    stage.wait_for_receivers()
+    order = {"order": {"id": str(uuid.uuid4())}}
+    barrier = threading.Barrier(100)
+
+    def post(number: int) -> int:
+        barrier.wait(60)
+        return stage.house.post("orders", order, receiver=number % 4).status_code
+
+    with ThreadPoolExecutor(100) as pool:
+        assert Counter(pool.map(post, range(100))) == {200: 1, 204: 99}
+    stage.settle()
+    assert sorted(dag for dag, _, _ in stage.house.runs()) == ["one", "two"]
+
+
+def test_senders_and_balancers_are_told(stage: Stage) -> None:
+    """Without database: 503, when to come back, and an unhealthy health. Without Redis: degraded."""
+    stage.serve()
+    stage.wait_for_receivers()
+
+    def health() -> tuple[int, Any]:
+        answer = httpx.get(f"{stage.house.receive[0]}/health", timeout=10)
+        return answer.status_code, answer.json()
+
+    def redis() -> Any:
+        return health()[1]["redis"]["status"]
+
+    wait_until(lambda: redis() == "up", seconds=10, what="Redis to be up")
+    stage.redis_client.config_set("maxmemory", "1")
+    wait_until(lambda: redis() == "down", seconds=10, what="the health to tell that Redis is full")
+    stage.redis.kill()
+    wait_until(lambda: redis() == "down", seconds=10, what="the health to tell that Redis is gone")
+    assert health()[0] == 200
+    stage.postgres.stop()
+    refused = stage.house.post("orders", {"order": {"id": "during"}})
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["content-type"] == "application/problem+json"
+    wait_until(lambda: health()[0] == 503, seconds=10, what="the health to tell that the database is gone")
