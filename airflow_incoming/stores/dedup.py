@@ -131,21 +131,28 @@ class InMemoryDedup:
 
 
 class RedisDedup:
-    """One key per hash, ``<prefix>:dedup:<hash>``, holding the event id and the time of sliding."""
+    """One key per hash, ``<prefix>:dedup:<hash>``, holding the event id and the time of sliding.
 
-    def __init__(self, client: Redis, *, prefix: str) -> None:
+    A look that takes more than ``timeout`` seconds in all counts as failed: the database is faster.
+    """
+
+    def __init__(self, client: Redis, *, prefix: str, timeout: float = TIMEOUT) -> None:
         self._client = client
         self._prefix = f"{prefix}:dedup:"
         self._look = client.register_script(_LOOK)
         self._remember = client.register_script(_REMEMBER)
+        self._timeout = timeout
 
     def look(self, windows: Mapping[str, timedelta]) -> dict[str, Known]:
         """See :class:`DedupMemory`; one round trip, one command."""
+        began = time.monotonic()
         answers = self._run(
             self._look,
             [self._prefix + key for key in windows],
             [_milliseconds(window) for window in windows.values()],
         )
+        if time.monotonic() - began > self._timeout:  # each part in time, and all of it late
+            raise RedisUnavailable("Redis: slow")
         decoded = {key: _decode(answer) for key, answer in zip(windows, answers, strict=False)}
         return {key: known for key, known in decoded.items() if known is not None}
 

@@ -46,7 +46,7 @@ def dag_changed(stage: Stage) -> None:
     assert int(versions) > 1
 
 
-@fault("integration published, suspended and resumed in mid-flight", short=True)
+@fault("integration published, suspended and resumed in mid-flight")
 def integration_changes(stage: Stage) -> None:
     """Each receiver learns of a version up to a second late: two versions are live at once."""
     stage.open()

@@ -57,7 +57,7 @@ def redis_cut(stage: Stage) -> None:
         time.sleep(4)
 
 
-@fault("Redis out of memory (noeviction)", short=True)
+@fault("Redis out of memory (noeviction)")
 def redis_out_of_memory(stage: Stage) -> None:
     stage.open()
     with stage.load():

@@ -54,6 +54,12 @@ class Ledger:
         with self._lock:
             self._file.write(line + "\n")
 
+    def attempts(self) -> list[Attempt]:
+        """Return what was written so far."""
+        with self._lock:
+            self._file.flush()
+        return read(self.path)
+
     def close(self) -> None:
         self._file.close()
 
@@ -84,7 +90,7 @@ class Client:
         self._connections: dict[str, http.client.HTTPConnection] = {}
 
     def settle(self, integration: str, key: str) -> None:
-        """Send until it is settled, each time to any receiver; give up in the end, as the checker will tell."""
+        """Send until it is settled, to any receiver; who gives up is found by the checker."""
         end = time.monotonic() + PERSISTENCE
         while self.send(integration, key, random.choice(self._urls[integration])) not in SETTLED:
             if time.monotonic() > end:
@@ -143,7 +149,7 @@ class Load:
         urls: Mapping[str, Sequence[str]],
         *,
         clients: int = 8,
-        rate: float = 100.0,
+        rate: float = 60.0,
         repeated: float = 0.25,
     ) -> None:
         self._ledger = ledger
