@@ -93,7 +93,7 @@ class DispatchLoop:
 
 def pause_after(failures: int) -> float:
     """Return the seconds to wait after so many failures in a row, however many they are."""
-    return min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * 2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
 
 
 class Housekeeper(Protocol):

@@ -46,10 +46,10 @@ class Commits:
 class Proxy:
     """Listens on ``port`` for a server on this machine. Its attributes may be set at any time.
 
-    ``latency``: seconds by which each chunk is late, in each direction. ``slices``: bytes that are
-    passed on at a time, with ``pause`` seconds between. ``silent``: nothing is passed on. ``commit``:
-    what becomes of every ``every``-th COMMIT of PostgreSQL: it is lost before the server has it, or
-    done and never answered; either way the connection is cut. ``cuts`` counts those.
+    ``latency``: seconds by which each chunk is late, in each direction. ``slices``: bytes of what the
+    server says that are passed on at a time, with ``pause`` seconds between. ``silent``: nothing is
+    passed on. ``commit``: what becomes of every ``every``-th COMMIT of PostgreSQL: it is lost before the
+    server has it, or done and never answered; either way the connection is cut. ``cuts`` counts those.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -100,7 +100,7 @@ class Proxy:
         self._open.update(both)
         connection = _Connection()
         there = self._pump(reader, far_writer, lambda data: self._forth(connection, data))
-        back = self._pump(far_reader, writer, lambda data: self._back(connection, data))
+        back = self._pump(far_reader, writer, lambda data: self._back(connection, data), sliced=True)
         with suppress(asyncio.CancelledError):
             await asyncio.wait(map(asyncio.ensure_future, (there, back)), return_when="FIRST_COMPLETED")
         for each in both:
@@ -112,6 +112,8 @@ class Proxy:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         passes: Callable[[bytes], Awaitable[bool]],
+        *,
+        sliced: bool = False,
     ) -> None:
         """Pass on what comes, until somebody hangs up or the connection is to be cut."""
         with suppress(OSError):
@@ -122,11 +124,11 @@ class Proxy:
                     await asyncio.sleep(0.05)
                 if not await passes(data):
                     return
-                size = self.slices or len(data)
+                size = self.slices if sliced and self.slices else len(data)
                 for begin in range(0, len(data), size):
                     writer.write(data[begin : begin + size])
                     await writer.drain()
-                    if self.slices:
+                    if size < len(data):
                         await asyncio.sleep(self.pause)
 
     async def _forth(self, connection: _Connection, data: bytes) -> bool:
