@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import subprocess
@@ -30,11 +31,12 @@ def nothing(stage: Stage) -> None:
 def disk_full(stage: Stage) -> None:
     """The table of events lies on a small file system, which is filled for three seconds."""
     folder = Path(tempfile.mkdtemp(prefix="incoming-disk-"))
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "tmpfs", folder], check=False
-    )
-    if mounted.returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        folder.rmdir()
         pytest.skip("a file system can't be mounted here")
+    owner = (stage.postgres.directory / "data").stat().st_uid
+    os.chown(folder, owner, owner)
     name = f"small_{uuid4().hex}"
     before = stage.postgres.errors("No space left on device")
     try:
@@ -103,7 +105,7 @@ def sigterm(stage: Stage) -> None:
         for child in (stage.receivers[1], stage.dispatchers[0], stage.receivers[0]):
             time.sleep(0.5)
             child.send(15)
-            wait_until(lambda child=child: not child.alive, seconds=15, what="it to end", every=0.02)
+            wait_until(lambda child=child: not child.alive, seconds=60, what="it to end", every=0.02)
             child.start()
     told: defaultdict[str, set[int]] = defaultdict(set)
     for attempt in stage.ledger.attempts():

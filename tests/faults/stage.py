@@ -215,12 +215,12 @@ class Stage:
 
     def close(self) -> None:
         """End what was started, and repair what all stages share."""
+        self.ledger.close()
         for child in (*self.receivers, *self.dispatchers):
             child.send(9)
         for proxy in self._proxies:
             proxy.close()
         self._repair()
-        self.ledger.close()
         if self.house.postgres is not None:
             with suppress(Exception):
                 self.postgres.drop_database(self.house.airflow.database)
@@ -228,8 +228,9 @@ class Stage:
     def _repair(self) -> None:
         self.redis.kill()  # and with it whatever a fault has configured
         self.redis.start()
-        self.postgres.go_on()
-        if not self.postgres.process.alive:
+        if self.postgres.process.alive:
+            self.postgres.go_on()
+        else:
             self.postgres.start()
 
 
