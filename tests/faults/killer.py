@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-from airflow_incoming.services import dispatch, launch, receive
-from airflow_incoming.stores import dedup, dispatchers, inbox, queue
+from airflow_incoming.services import dispatch, intake, launch, receive
+from airflow_incoming.services.launch import rows
+from airflow_incoming.stores import dedup, dispatchers, inbox, inbox_postgresql, queue
 from airflow_incoming.web import asgi
 
 
@@ -26,14 +27,14 @@ class Point:
 POINTS: dict[str, Point] = {
     "intake: request read": Point(receive.Receiver, "receive", before=True),
     "intake: Redis asked": Point(dedup.RedisDedup, "look"),
-    "intake: hashes claimed, events not written": Point(inbox, "claim"),
-    "intake: events written, not committed": Point(inbox, "insert_events"),
-    "intake: committed, Redis not told": Point(inbox.Inbox, "append"),
-    "intake: committed, Redis told, nobody answered": Point(dedup.RedisDedup, "remember"),
+    "intake: events in hand, not stored": Point(inbox_postgresql, "_arrays"),
+    "intake: committed, nobody answered": Point(inbox.Inbox, "append"),
+    "intake: decided, Redis not told": Point(intake, "_resolve"),
+    "intake: decided, Redis told": Point(dedup.RedisDedup, "remember"),
     "intake: answer made, not sent": Point(asgi, "send_response", before=True),
     "dispatch: sign of life written, not committed": Point(dispatchers, "beat"),
     "dispatch: batch taken": Point(queue, "take"),
-    "dispatch: some runs of a batch made": Point(launch.AirflowLauncher, "launch"),
+    "dispatch: the runs of a batch made, none of their tasks": Point(rows, "_insert"),
     "dispatch: runs made, marks not written": Point(queue, "mark_dispatched", before=True),
     "dispatch: runs and marks written, not committed": Point(dispatch.Dispatcher, "_dispatch"),
     "dispatch: committed": Point(launch.AirflowLauncher, "announce"),

@@ -11,21 +11,25 @@ from typing import Literal
 
 #: What PostgreSQL's clients send instead of a start-up message: may we speak TLS, GSSAPI; cancel.
 _SPECIAL = (80877103, 80877104, 80877102)
+_STORES = b"INSERT INTO incoming_event"
 
 
 class Commits:
-    """Reads what a PostgreSQL client sends, and tells of each COMMIT."""
+    """Reads what a PostgreSQL client sends, and tells of each message that commits something.
+
+    That is a COMMIT, or the one message in which a receiver stores a batch of events.
+    """
 
     def __init__(self) -> None:
         self._buffer = b""
         self._started = False
 
     def feed(self, data: bytes) -> bool:
-        """Take the next bytes; tell whether a COMMIT became complete with them."""
+        """Take the next bytes; tell whether such a message became complete with them."""
         self._buffer += data
         found = False
         while (message := self._next()) is not None:
-            found = found or message.rstrip(b"\0; ").upper() == b"QCOMMIT"
+            found = found or message.rstrip(b"\0; ").upper() == b"QCOMMIT" or _STORES in message
         return found
 
     def _next(self) -> bytes | None:

@@ -61,7 +61,7 @@ def test_a_receiver_killed_at_a_point(point: str, stage: Stage, judged: Judged) 
 def test_a_dispatcher_killed_at_a_point(point: str, stage: Stage, judged: Judged) -> None:
     """Whatever it had not committed is dispatched by the next one; what it had is not done again."""
     stage.open(dispatch=False)
-    victim = stage.dispatch(die_at=(point, 20 if "some" in point else 2))
+    victim = stage.dispatch(die_at=(point, 2))
     with stage.load():
         wait_until(lambda: not victim.alive, seconds=30, what="the dispatcher to die", every=0.02)
         victim.start(die_at=None)

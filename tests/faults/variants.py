@@ -14,7 +14,8 @@ from typing import Any
 
 from airflow_incoming.core.messages import Event
 from airflow_incoming.db.engine import transaction
-from airflow_incoming.services import dispatch, intake, launch
+from airflow_incoming.services import dispatch, intake
+from airflow_incoming.services.launch import launcher, lookup, rows, singly, together
 from airflow_incoming.stores import inbox, queue
 from airflow_incoming.stores.dedup import Known, Memory
 
@@ -57,19 +58,21 @@ def check_then_insert() -> None:
 
     from airflow_incoming.db import tables
 
-    claim = inbox.claim
+    table = tables.dedup
 
-    def look_first(connection: Any, events: Any, *, now: datetime) -> Any:
+    def look_first(self: inbox.Inbox, events: Any, *, now: datetime) -> Any:
         hashes = [event.claim.hash for event in events if event.claim is not None]
-        table = tables.dedup
-        known = dict(
-            connection.execute(select(table.c.hash, table.c.event_id).where(table.c.hash.in_(hashes))).all()
-        )
+        query = select(table.c.hash, table.c.event_id).where(table.c.hash.in_(hashes))
+        with transaction(self._engine) as connection:
+            known = dict(map(tuple, connection.execute(query)))
         time.sleep(MOMENT)
-        claim(connection, events, now=now)
-        return {e.id: known.get(e.claim.hash, e.id) for e in events if e.claim is not None}
+        owners = {event.id: known.get(event.claim and event.claim.hash, event.id) for event in events}
+        with transaction(self._engine) as connection:
+            inbox.claim(connection, events, now=now)
+            inbox.insert_events(connection, [event for event in events if owners[event.id] == event.id])
+        return owners
 
-    inbox.claim = look_first
+    inbox.Inbox.append = look_first  # type: ignore[method-assign]
 
 
 def mark_before_run() -> None:
@@ -93,7 +96,8 @@ def run_before_mark() -> None:
     def run_id_of(event: Event) -> str:
         return run_ids.setdefault(event.id, f"incoming__{event.integration}__{uuid.uuid4()}")
 
-    launch.run_id_of = run_id_of
+    for module in (launcher, lookup, rows, singly, together):
+        module.run_id_of = run_id_of  # type: ignore[attr-defined]
     later: list[Callable[[], None]] = []
 
     def mark_later(connection: Any, started: Any, now: datetime) -> None:
