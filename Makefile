@@ -12,11 +12,14 @@ demo:  ## Start Airflow with webhooks here and post the first ones
 test:  ## Run all checks and all test rooms
 	scripts/test
 
-lint types imports unit contract migrations integration e2e faults:  ## Run one check or room
+lint types imports unit contract migrations integration e2e:  ## Run one check or room
 	scripts/test $@
 
 bench:  ## Measure beside what a user would pick instead; the goals alone: scripts/bench --quick
 	scripts/bench
+
+faults:  ## Play every fault, a line each: about 15 minutes (scripts/test faults: the main ones)
+	scripts/faults
 
 format:  ## Format the code, and repair what can be repaired by itself
 	.test/venv/bin/ruff check --fix --quiet

@@ -19,6 +19,7 @@ to do; ``code`` is stable and may be relied on by programs::
     │   └── RateLimited                  over the integration's rate
     ├── Unavailable                      our fault; the sender should retry
     │   ├── DatabaseUnavailable
+    │   │   └── DatabaseBusy             somebody else held a lock for too long
     │   ├── RedisUnavailable
     │   ├── Overloaded
     │   ├── Undecided                    not decided in time; it may be stored all the same
@@ -176,6 +177,12 @@ class DatabaseUnavailable(Unavailable):
 
     code = "database_unavailable"
     retry_after = 5.0
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """The metadata database is busy; the request was not stored, retry it."""
+
+    code = "database_busy"
 
 
 class RedisUnavailable(Unavailable):

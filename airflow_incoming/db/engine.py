@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DBAPIError,
@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from airflow_incoming.core.errors import DatabaseUnavailable
+from airflow_incoming.core.errors import DatabaseBusy, DatabaseUnavailable
 
 #: Seconds that a connection attempt and a wait for a pooled connection may take.
 CONNECT_TIMEOUT = 3
@@ -34,8 +34,16 @@ STATEMENT_TIMEOUT = 10
 #: isn't: that would cost every batch a round trip, and whoever meets a broken one tries again.
 PING_AFTER = 5.0
 
+#: Seconds of silence after which a connection is probed, between probes, and how many go unanswered
+#: before it is given up: a server whose machine vanished says nothing, and a COMMIT waits for it.
+KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+
 _READING = "incoming_reading"
 _AT_ONCE = "incoming_at_once"
+#: What says that a statement or a lock took too long: PostgreSQL's SQLSTATE, MySQL's number.
+_OUT_OF_TIME = {"55P03", "57014", 1205, 3024}
+#: What a server says that may only be read: it was the primary before a failover.
+_READ_ONLY = {"25006", 1290, 1836}
 
 #: Bounds of one transaction on PostgreSQL, not of the connection: behind a pooler it is somebody else's
 #: the moment the transaction ends.
@@ -108,7 +116,12 @@ def at_once(engine: Engine) -> Iterator[Connection]:
 
 
 def translate(error: SQLAlchemyError) -> Exception:
-    """Return DatabaseUnavailable for errors that pass by themselves, else the error itself."""
+    """Return DatabaseUnavailable for errors that pass by themselves, else the error itself.
+
+    DatabaseBusy, which is one, where somebody else held a lock for too long.
+    """
+    if isinstance(error, DBAPIError) and _is_out_of_time(error.orig):
+        return DatabaseBusy()
     if isinstance(error, OperationalError | InterfaceError | DisconnectionError | PoolTimeout):
         return DatabaseUnavailable()
     if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -116,9 +129,23 @@ def translate(error: SQLAlchemyError) -> Exception:
     return error
 
 
+def _code(error: BaseException | None) -> object:
+    """Return a driver's code of an error: a SQLSTATE on PostgreSQL, a number on MySQL."""
+    state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
+    return state or next(iter(getattr(error, "args", ())), None)
+
+
+def _is_out_of_time(error: BaseException | None) -> bool:
+    return _code(error) in _OUT_OF_TIME or "database is locked" in str(error)
+
+
 def _connect_args(backend: str, driver: str) -> dict[str, Any]:
     if backend == "postgresql" and driver.startswith("psycopg"):
-        return {"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": STATEMENT_TIMEOUT * 1000}
+        return {
+            "connect_timeout": CONNECT_TIMEOUT,
+            "tcp_user_timeout": STATEMENT_TIMEOUT * 1000,
+            **KEEPALIVE,
+        }
     if backend == "sqlite":
         return {"timeout": STATEMENT_TIMEOUT, "check_same_thread": False}
     if backend == "mysql" and driver in ("mysqldb", "pymysql"):
@@ -148,6 +175,12 @@ def _prepare_connections(engine: Engine) -> None:
         for statement in on_connect.get(engine.dialect.name, ()):
             cursor.execute(statement)
         cursor.close()
+
+    @event.listens_for(engine, "handle_error")
+    def _on_error(context: ExceptionContext) -> None:
+        if _code(context.original_exception) in _READ_ONLY:
+            # All our connections lead to it; new ones may lead to the new primary.
+            context.is_disconnect = True
 
     if engine.dialect.name in on_begin:
         event.listen(engine, "begin", on_begin[engine.dialect.name])

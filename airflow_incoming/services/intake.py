@@ -17,6 +17,7 @@ from uuid import UUID
 
 from airflow_incoming.core.breaker import CircuitBreaker
 from airflow_incoming.core.errors import (
+    DatabaseBusy,
     DatabaseUnavailable,
     Overloaded,
     RedisUnavailable,
@@ -171,11 +172,14 @@ class Intake:
     def _append(self, unknown: list[_Group], now: datetime) -> dict[UUID, UUID]:
         """Append; once more where the connection was lost, perhaps after COMMIT had been sent.
 
-        That is safe: appending an event that is stored already changes nothing and says so.
+        That is safe: appending an event that is stored already changes nothing and says so. Where a
+        lock was waited for in vain, everybody here has waited long enough.
         """
         events = [one.event for one in unknown]
         try:
             return self._inbox.append(events, now=now)
+        except DatabaseBusy:
+            raise
         except DatabaseUnavailable:
             log.warning("The database was unavailable for %d events; trying once more", len(events))
             return self._inbox.append(events, now=now)

@@ -14,6 +14,10 @@ from airflow_incoming.stores.bell import Bell
 
 log = logging.getLogger(__name__)
 
+#: Seconds after a first failure, then twice as many each time, up to the longest.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 8.0
+
 
 class DispatchLoop:
     """Runs a dispatcher and its housekeeping in a thread until stopped."""
@@ -82,9 +86,14 @@ class DispatchLoop:
                 failures += 1
                 log.exception("A batch could not be dispatched")
             if failures:
-                self._stopping.wait(min(0.5 * 2**failures, 15))
+                self._stopping.wait(pause_after(failures))
             elif not busy:
                 self._woken.wait(self._interval)
+
+
+def pause_after(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row, however many they are."""
+    return min(FIRST_PAUSE * 2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
 
 
 class Housekeeper(Protocol):

@@ -85,7 +85,7 @@ class DedupMemory(Protocol):
         """Forget a hash."""
 
     def ping(self) -> None:
-        """Return if the memory is in reach."""
+        """Return if the memory is in reach and can remember."""
 
 
 class InMemoryDedup:
@@ -131,21 +131,28 @@ class InMemoryDedup:
 
 
 class RedisDedup:
-    """One key per hash, ``<prefix>:dedup:<hash>``, holding the event id and the time of sliding."""
+    """One key per hash, ``<prefix>:dedup:<hash>``, holding the event id and the time of sliding.
 
-    def __init__(self, client: Redis, *, prefix: str) -> None:
+    A look that takes more than ``timeout`` seconds in all counts as failed: the database is faster.
+    """
+
+    def __init__(self, client: Redis, *, prefix: str, timeout: float = TIMEOUT) -> None:
         self._client = client
         self._prefix = f"{prefix}:dedup:"
         self._look = client.register_script(_LOOK)
         self._remember = client.register_script(_REMEMBER)
+        self._timeout = timeout
 
     def look(self, windows: Mapping[str, timedelta]) -> dict[str, Known]:
         """See :class:`DedupMemory`; one round trip, one command."""
+        began = time.monotonic()
         answers = self._run(
             self._look,
             [self._prefix + key for key in windows],
             [_milliseconds(window) for window in windows.values()],
         )
+        if time.monotonic() - began > self._timeout:  # each part in time, and all of it late
+            raise RedisUnavailable("Redis: slow")
         decoded = {key: _decode(answer) for key, answer in zip(windows, answers, strict=False)}
         return {key: known for key, known in decoded.items() if known is not None}
 
@@ -181,8 +188,8 @@ class RedisDedup:
         self._exchange([("DEL", self._prefix + hash_)])
 
     def ping(self) -> None:
-        """See :class:`DedupMemory`."""
-        self._exchange([("PING",)])
+        """See :class:`DedupMemory`; a full or read-only Redis would answer PING."""
+        self._exchange([("SET", self._prefix + "ping", "", "PX", 1000)])
 
     def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> list[Any]:
         from redis.exceptions import RedisError

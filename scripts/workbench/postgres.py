@@ -112,6 +112,10 @@ class PostgresServer:
             raise Failed(done.stderr)
         return done.stdout.strip()
 
+    def errors(self, text: str) -> int:
+        """Return how often its log says this."""
+        return self.process.log.read_text(encoding="utf-8", errors="replace").count(text)
+
     def create_database(self, template: str = "template0") -> str:
         """Return the URL of a new database, a copy of ``template``."""
         name = next(self._names)

@@ -32,7 +32,7 @@ ROOMS = ("unit", "contract", "migrations", "integration", "e2e", "faults")
 #: What pytest says when a room has no test in it.
 NO_TESTS = 5
 #: Seconds after which a check or a room is given up.
-LIMIT = 15 * 60
+LIMIT = 20 * 60
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, RedisDedup, connect
+from tests.faults.proxy import Proxy
 from workbench.redis import RedisServer
 
 KNOWN = Known(
@@ -90,6 +91,19 @@ def test_silent_redis_costs_a_quarter_of_a_second(redis_server) -> None:  # type
     finally:
         redis_server.go_on()
     client.close()
+
+
+def test_redis_that_dribbles_is_no_help(redis_server) -> None:  # type: ignore[no-untyped-def]
+    """Every byte comes in time, and the answer doesn't: the database is faster."""
+    proxy = Proxy(redis_server.port)
+    client = connect(f"redis://127.0.0.1:{proxy.port}/0")
+    memory = RedisDedup(client, prefix="test")
+    memory.remember([Memory("a" * 64, KNOWN, WEEK)])
+    proxy.slices, proxy.pause = 1, 0.02
+    with pytest.raises(RedisUnavailable, match="slow"):
+        memory.look({"a" * 64: WEEK})
+    client.close()
+    proxy.close()
 
 
 def test_peeking_tells_how_long_and_slides_nothing(dedup_memory: DedupMemory) -> None:

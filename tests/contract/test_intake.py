@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Engine, event, func, select
 
 from airflow_incoming.core.errors import (
+    DatabaseBusy,
     DatabaseUnavailable,
     Overloaded,
     RedisUnavailable,
@@ -170,6 +171,44 @@ def test_short_windows_slide_often_enough(engine: Engine, clock: Clock) -> None:
     again = outcomes(intake, make_event(hash_, window=window))[0]
     assert (again.status, again.event_id) == ("duplicate", first.event_id)
     intake.stop()
+
+
+@pytest.mark.parametrize("redis", ["kept", "lost", "none"])
+def test_the_window_begins_anew_with_each_duplicate(engine: Engine, clock: Clock, redis: str) -> None:
+    """After 6 d 23 h known, again and again; 7 d + 1 s after the last time new. Redis changes nothing."""
+    memory = InMemoryDedup(lambda: clock.now.timestamp())
+    intake = Intake(Inbox(engine), None if redis == "none" else memory, clock=clock)
+    intake.start()
+    hash_ = random_hash()
+    first = outcomes(intake, make_event(hash_))[0]
+    for _ in range(3):
+        clock.now += timedelta(days=6, hours=23)
+        if redis == "lost":
+            memory.forget(hash_)
+        again = outcomes(intake, make_event(hash_))[0]
+        assert (again.status, again.event_id) == ("duplicate", first.event_id)
+    clock.now += timedelta(days=7, seconds=1)
+    assert outcomes(intake, make_event(hash_))[0].status == "accepted"
+    assert outcomes(intake, make_event(hash_))[0].status == "duplicate"
+    assert stored(engine) == 2
+    intake.stop()
+
+
+def test_who_waited_for_a_lock_in_vain_does_not_wait_again(clock: Clock) -> None:
+    """A second attempt is for lost connections; behind a lock it would only double the wait."""
+    asked = []
+
+    class Busy(Inbox):
+        def append(self, events: Any, *, now: Any) -> Any:
+            asked.append(len(events))
+            raise DatabaseBusy
+
+    intake = Intake(Busy(None), None, clock=clock)  # type: ignore[arg-type]
+    future: Future[Outcome] = Future()
+    intake.take_in([(make_event(random_hash()), future)])
+    with pytest.raises(DatabaseBusy):
+        future.result(0)
+    assert asked == [1]
 
 
 def test_what_waited_too_long_is_not_stored(engine: Engine, clock: Clock) -> None:

@@ -141,7 +141,7 @@ def test_a_dag_that_waits_for_an_asset(house: House, admin: Session) -> None:
 
 
 def test_a_run_that_asset_events_started(house: House, admin: Session) -> None:
-    """The tab shows the event behind it, or each of several, and none that somebody's asset event only names."""
+    """The tab shows each event behind it, and none that somebody's asset event only names."""
     sent = [send(house, "asset", {"order": {"id": f"by-asset-{number}"}}) for number in range(2)]
     named = send(house, "orders", {"order": {"id": "named"}})
     emit_asset_event(house, {"_incoming.event_id": named})

@@ -193,7 +193,7 @@ def test_who_may_only_look_finds_nothing_to_press(browser: Browser, house: House
     for name in ("Define", "Save", "Save & publish", "Suspend", "Delete…", "New integration", "Replay…"):
         expect(viewer.button(name)).to_have_count(0)
     viewer.open("events/")
-    viewer.frame.locator("table a").first.click()
+    viewer.frame.locator("table a[id^=event-]").first.click()
     expect(viewer.frame.get_by_text("order.items.0.sku").first).to_be_visible()
     expect(viewer.button("Replay…")).to_have_count(0)
 
@@ -241,4 +241,4 @@ def test_signing_in_again_loses_nothing(browser: Browser, house: House) -> None:
     me.button("Save").click()
     expect(me.frame.get_by_text("Saved as a draft")).to_be_visible()
     expect(me.section("limits")).to_contain_text("9/s")
-    assert me.complaints == []
+    assert [text for text in me.complaints if "Status Error Code 401" not in text] == []

@@ -1,51 +1,64 @@
-"""Runs an ``airflow`` command that dies, as by ``kill -9``, at a named point.
-
-``python killer.py POINT NUMBER incoming serve …``: at the NUMBERth time that the point is reached.
-"""
+"""The points at which a process may be made to die, as by ``kill -9``."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
-from airflow_incoming.services import dispatch, intake, launch
+from airflow_incoming.services import dispatch, intake, launch, receive
 from airflow_incoming.services.launch import rows
-from airflow_incoming.stores import inbox, inbox_postgresql
+from airflow_incoming.stores import dedup, dispatchers, inbox, inbox_postgresql, queue
+from airflow_incoming.web import asgi
 
-POINTS: dict[str, tuple[Any, str]] = {
-    "intake: events in hand, not stored": (inbox_postgresql, "_arrays"),
-    "intake: committed, nobody answered": (inbox.Inbox, "append"),
-    "intake: answered, Redis not told": (intake, "_resolve"),
-    "intake: answered, Redis told": (intake.Intake, "_remember"),
-    "dispatch: the runs of a batch made, none of their tasks": (rows, "_insert"),
-    "dispatch: all runs and marks written, not committed": (dispatch.Dispatcher, "_dispatch"),
-    "dispatch: committed": (launch.AirflowLauncher, "announce"),
+
+@dataclass(frozen=True)
+class Point:
+    """Before or after a function does its work."""
+
+    owner: Any
+    name: str
+    before: bool = False
+
+
+POINTS: dict[str, Point] = {
+    "intake: request read": Point(receive.Receiver, "receive", before=True),
+    "intake: Redis asked": Point(dedup.RedisDedup, "look"),
+    "intake: events in hand, not stored": Point(inbox_postgresql, "_arrays"),
+    "intake: committed, nobody answered": Point(inbox.Inbox, "append"),
+    "intake: decided, Redis not told": Point(intake, "_resolve"),
+    "intake: decided, Redis told": Point(dedup.RedisDedup, "remember"),
+    "intake: answer made, not sent": Point(asgi, "send_response", before=True),
+    "dispatch: sign of life written, not committed": Point(dispatchers, "beat"),
+    "dispatch: batch taken": Point(queue, "take"),
+    "dispatch: the runs of a batch made, none of their tasks": Point(rows, "_insert"),
+    "dispatch: runs made, marks not written": Point(queue, "mark_dispatched", before=True),
+    "dispatch: runs and marks written, not committed": Point(dispatch.Dispatcher, "_dispatch"),
+    "dispatch: committed": Point(launch.AirflowLauncher, "announce"),
 }
 
 
-def die_after(owner: Any, name: str, number: int) -> None:
-    """Let a function work ``number`` times, and end the process when it returns from the last."""
-    original: Callable[..., Any] = getattr(owner, name)
+def die_at(point: Point, number: int) -> None:
+    """End this process when the point is reached for the ``number``-th time."""
+    original: Callable[..., Any] = getattr(point.owner, point.name)
     reached = 0
 
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def reach() -> None:
         nonlocal reached
-        result = original(*args, **kwargs)
         reached += 1
         if reached >= number:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    @wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if point.before:
+            reach()
+        result = original(*args, **kwargs)
+        if not point.before:
+            reach()
         return result
 
-    setattr(owner, name, wrapped)
-
-
-if __name__ == "__main__":
-    point, number, *command = sys.argv[1:]
-    die_after(*POINTS[point], int(number))
-    sys.argv = ["airflow", *command]
-    from airflow.__main__ import main
-
-    main()
+    setattr(point.owner, point.name, wrapped)

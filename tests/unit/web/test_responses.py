@@ -32,6 +32,7 @@ EXPECTED: dict[type[errors.IncomingError], int] = {
     errors.RateLimited: 429,
     errors.Unavailable: 503,
     errors.DatabaseUnavailable: 503,
+    errors.DatabaseBusy: 503,
     errors.RedisUnavailable: 503,
     errors.Overloaded: 503,
     errors.Stopping: 503,

@@ -1,0 +1,75 @@
+"""One stage for each fault, and a line of the report when it is over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults.checker import Verdict
+from tests.faults.nursery import Nursery
+from tests.faults.stage import HEADER, Servers, Stage
+from tests.house import Builder
+from workbench.postgres import PostgresServer
+from workbench.processes import Processes
+from workbench.redis import RedisServer
+
+#: Set to "all", every fault is played; else those that fit into every test run.
+EVERYTHING = os.environ.get("INCOMING_FAULTS") == "all"
+
+LINES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def servers(
+    builder: Builder,
+    postgres_server: PostgresServer,
+    redis_server: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Servers]:
+    with Processes() as processes:
+        first = builder.build(processes, postgres=postgres_server, redis=redis_server)
+        log = tmp_path_factory.mktemp("nursery") / "log"
+        nursery = Nursery(first.airflow.env, log)
+        yield Servers(
+            builder=builder,
+            processes=processes,
+            nursery=nursery,
+            postgres=postgres_server,
+            redis=redis_server,
+        )
+        nursery.close()
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stage]:
+    """A new installation; with the parameter "sqlite" on that, else on PostgreSQL."""
+    stage = Stage(servers, sqlite=getattr(request, "param", None) == "sqlite")
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def judged(request: pytest.FixtureRequest, stage: Stage) -> Callable[[str], Verdict]:
+    """Let all be dispatched, judge, and report in a line of that name."""
+
+    def judge(name: str) -> Verdict:
+        stage.settle()
+        verdict = stage.judge()
+        lines = request.config.stash.setdefault(LINES, [])
+        lines.append(f"{name:<52} {stage.line(verdict)}")
+        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+        if EVERYTHING and reporter is not None:
+            reporter.write_line(f"\n{lines[-1]}")
+        return verdict
+
+    return judge
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print all lines together. Times are milliseconds; "health" is Airflow's own, "none" no answer."""
+    if lines := config.stash.get(LINES, None):
+        terminalreporter.section("the ledger")
+        for line in (HEADER, *lines):
+            terminalreporter.write_line(line)

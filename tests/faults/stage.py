@@ -1,0 +1,240 @@
+"""A whole installation on which faults happen: real processes, load, a ledger, and the judgement."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import psycopg2
+from redis import Redis
+
+from tests.faults.checker import Promise, Verdict, check, percentile
+from tests.faults.ledger import Ledger, Load, Probe, running
+from tests.faults.nursery import Child, Nursery
+from tests.faults.proxy import Proxy
+from tests.house import Builder, House, answers
+from workbench.postgres import PostgresServer
+from workbench.processes import Processes, free_port, wait_until
+from workbench.redis import RedisServer
+
+PROMISES = {"orders": Promise(dags=("one", "two")), "plain": Promise(dags=("one",), deduplicated=False)}
+INTEGRATIONS: list[dict[str, Any]] = [
+    {
+        "name": "orders",
+        "state": "published",
+        "deduplication": {"parameters": ["body.order.id"]},
+        "dags": ["one", "two"],
+    },
+    {"name": "plain", "state": "published", "dags": ["one"]},
+]
+HEALTH_OF_AIRFLOW = "/api/v2/monitor/health"
+DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+REDIS = "AIRFLOW__INCOMING__REDIS_URL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    """What all stages share."""
+
+    builder: Builder
+    processes: Processes
+    nursery: Nursery
+    postgres: PostgresServer
+    redis: RedisServer
+
+
+class Stage:
+    """One installation with an api-server, ``serve`` and ``dispatch``, each started when it is asked for."""
+
+    def __init__(self, servers: Servers, *, sqlite: bool = False) -> None:
+        self._servers = servers
+        self.postgres = servers.postgres
+        self.redis = servers.redis
+        self.house: House = servers.builder.build(
+            servers.processes, postgres=None if sqlite else servers.postgres, redis=servers.redis
+        )
+        #: What processes that are started from now on get, beside the house's own environment.
+        self.env: dict[str, str] = {}
+        self.receivers: list[Child] = []
+        self.dispatchers: list[Child] = []
+        self.ledger = Ledger(self.house.airflow.home / "ledger.jsonl")
+        self.probe: Probe | None = None
+        self._proxies: list[Proxy] = []
+        self.apply(*INTEGRATIONS)
+
+    # Processes
+
+    def open(self, *, api_server: bool = True, dispatch: bool = True) -> None:
+        """Start an api-server, a receiver and a dispatcher, and wait until they work.
+
+        Without ``dispatch`` nothing dispatches, in the api-server neither.
+        """
+        if api_server:
+            self.api_server(dispatches=dispatch)
+        self.serve()
+        if dispatch:
+            self.dispatch()
+        self.wait_for_receivers()
+
+    def api_server(self, *, dispatches: bool = True) -> Child:
+        words = ("api-server", "--host", "127.0.0.1", "--port", str(self.house.airflow.port))
+        child = self._start(*words, AIRFLOW__INCOMING__DISPATCHER=str(dispatches))
+        self.house.receive.append(f"{self.house.airflow.url}/incoming")
+        self.receivers.append(child)
+        self.probe = Probe(self.house.airflow.url + HEALTH_OF_AIRFLOW)
+        return child
+
+    def serve(self, **options: Any) -> Child:
+        port = free_port()
+        child = self._start("incoming", "serve", "--port", str(port), **options)
+        self.house.receive.append(f"http://127.0.0.1:{port}/incoming")
+        self.receivers.append(child)
+        return child
+
+    def dispatch(self, **options: Any) -> Child:
+        child = self._start("incoming", "dispatch", **options)
+        self.dispatchers.append(child)
+        return child
+
+    def wait_for_receivers(self) -> None:
+        for base in self.house.receive:
+            wait_until(lambda base=base: answers(base), seconds=60, what=base, every=0.05)
+        if self.probe is not None:
+            self.probe.ask()  # the first answer takes Airflow longest, with and without us
+            self.probe.seconds.clear()
+
+    def run(self, *words: str, **env: str) -> None:
+        """Run an ``airflow`` command to its end."""
+        child = self._start(*words, **env)
+        wait_until(lambda: not child.alive, seconds=120, what=" ".join(words), every=0.02)
+
+    def apply(self, *integrations: Mapping[str, Any]) -> None:
+        """Apply integrations, as ``airflow incoming apply`` does."""
+        file = self.house.airflow.home / "integrations.json"
+        file.write_text(json.dumps({"version": 1, "integrations": integrations}))
+        self.run("incoming", "apply", str(file))
+        rows = self.house.sql("select name, endpoint_id from incoming_integration")
+        self.house.endpoints = dict(map(tuple, rows))
+        assert self.house.endpoints.keys() >= {each["name"] for each in integrations}, self.logs()
+
+    def _start(self, *words: str, die_at: Any = None, variant: str | None = None, **env: str) -> Child:
+        number = len(list(self.house.airflow.home.glob("*.log")))
+        return self._servers.nursery.command(
+            *words,
+            env={**self.house.airflow.env, **self.env, **env},
+            log=self.house.airflow.home / f"{number}-{words[0]}-{words[-1].rpartition('/')[2]}.log",
+            die_at=die_at,
+            variant=variant,
+        )
+
+    # Bad networks
+
+    def redis_through_proxy(self) -> Proxy:
+        """Put a proxy between what is started from now on and Redis."""
+        return self._through(REDIS, self.redis.port)
+
+    def postgres_through_proxy(self) -> Proxy:
+        """Put a proxy between what is started from now on and PostgreSQL."""
+        return self._through(DATABASE, self.postgres.port)
+
+    def _through(self, variable: str, port: int) -> Proxy:
+        proxy = Proxy(port)
+        self._proxies.append(proxy)
+        self.env[variable] = self.house.airflow.env[variable].replace(f":{port}/", f":{proxy.port}/")
+        return proxy
+
+    @cached_property
+    def redis_client(self) -> Any:
+        return Redis(port=self.redis.port)
+
+    def connect(self) -> Any:
+        """Return a connection of our own to the database, where every statement is its own transaction."""
+        connection = psycopg2.connect(self.house.airflow.database.replace("+psycopg2", ""))
+        connection.autocommit = True
+        return connection
+
+    def sql(self, statement: str) -> str:
+        return self.postgres.sql(statement, self.database)
+
+    @property
+    def database(self) -> str:
+        return self.house.airflow.database.rpartition("/")[2]
+
+    def hang_up(self) -> None:
+        """Close every connection to the database, as a restart of a pooler does."""
+        self.postgres.sql(
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{self.database}'"
+        )
+
+    # Load and judgement
+
+    @contextmanager
+    def load(self, **options: Any) -> Iterator[None]:
+        """Send orders during the block, and after it until all are settled."""
+        urls = {
+            name: [f"{base}/{self.house.endpoints[name]}" for base in self.house.receive] for name in PROMISES
+        }
+        probes = [self.probe] if self.probe else []
+        with running(Load(self.ledger, urls, **options), *probes):
+            time.sleep(0.5)
+            yield
+            time.sleep(0.5)
+
+    def settle(self) -> None:
+        """Wait until all events are dispatched, however many there are, while they become fewer."""
+        query = "select count(*) from incoming_event where state in ('accepted', 'failed', 'held')"
+        left = [self.house.sql(query)[0][0]]
+        while left[-1]:
+            assert len(left) < 100 or left[-1] < left[-100], f"{left[-1]} events are not dispatched"
+            time.sleep(0.3)
+            left.append(self.house.sql(query)[0][0])
+
+    def judge(self, promises: Mapping[str, Promise] = PROMISES) -> Verdict:
+        """Compare the ledger with the database."""
+        self.ledger.close()
+        return check(self.ledger.path, self.house.airflow.database, promises)
+
+    def logs(self) -> str:
+        """Return what all processes logged."""
+        return "\n".join(path.read_text(errors="replace") for path in self.house.airflow.home.glob("*.log"))
+
+    def line(self, verdict: Verdict) -> str:
+        """Return the result of one fault in one line, times in milliseconds."""
+        answers = " ".join(f"{verdict.answers[status]:>5}" for status in (200, 204, 503, 0))
+        times = self.probe.seconds if self.probe else []
+        health = f"{percentile(times, 0.99) * 1000:>6.0f}" if times else "     -"
+        return (
+            f"{len(verdict.attempts):>6} {answers} {len(verdict.lost):>5} {len(verdict.doubled):>6}"
+            f" {verdict.p99 * 1000:>6.0f} {health}"
+        )
+
+    def close(self) -> None:
+        """End what was started, and repair what all stages share."""
+        self.ledger.close()
+        for child in (*self.receivers, *self.dispatchers):
+            child.send(9)
+        for proxy in self._proxies:
+            proxy.close()
+        self._repair()
+        if self.house.postgres is not None:
+            with suppress(Exception):
+                self.postgres.drop_database(self.house.airflow.database)
+
+    def _repair(self) -> None:
+        self.redis.kill()  # and with it whatever a fault has configured
+        self.redis.start()
+        if self.postgres.process.alive:
+            self.postgres.go_on()
+        else:
+            self.postgres.start()
+
+
+HEADER = (
+    f"{'fault':<52} {'sent':>6} {200:>5} {204:>5} {503:>5} {'none':>5} {'lost':>5} {'double':>6}"
+    f" {'p99':>6} {'health':>6}"
+)
