@@ -472,12 +472,13 @@ def test_replaying_what_is_not_there_replays_nothing(desk: Desk) -> None:
 def test_runs_that_airflow_has_no_more_are_deleted(engine: Engine) -> None:
     """Airflow's tables tell the state of each run that an event started."""
     from airflow.utils.sqlalchemy import UtcDateTime
-    from sqlalchemy import Boolean, Column, MetaData, String, Table
+    from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table
 
     airflow = MetaData()
     run = Table(
         "dag_run",
         airflow,
+        Column("id", Integer, primary_key=True),
         Column("dag_id", String(250)),
         Column("run_id", String(250)),
         Column("state", String(50)),
