@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -57,19 +57,28 @@ def judged(request: pytest.FixtureRequest, stage: Stage) -> Callable[[str], Verd
     def judge(name: str) -> Verdict:
         stage.settle()
         verdict = stage.judge()
-        lines = request.config.stash.setdefault(LINES, [])
-        lines.append(f"{name:<52} {stage.line(verdict)}")
-        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-        if EVERYTHING and reporter is not None:
-            reporter.write_line(f"\n{lines[-1]}")
+        lines = request.config.stash.setdefault(LINES, [HEADER])
+        lines.append(f"{name:<58} {stage.line(verdict)}")
+        if EVERYTHING:
+            show(request.config, lines[-2:] if len(lines) == 2 else lines[-1:])
         return verdict
 
     return judge
+
+
+def show(config: pytest.Config, lines: Sequence[str]) -> None:
+    """Print lines at once, past what is captured of tests."""
+    plugins = config.pluginmanager
+    with plugins.getplugin("capturemanager").global_and_fixture_disabled():
+        reporter = plugins.getplugin("terminalreporter")
+        reporter.ensure_newline()
+        for line in lines:
+            reporter.write_line(line)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print all lines together. Times are milliseconds; "health" is Airflow's own, "none" no answer."""
     if lines := config.stash.get(LINES, None):
         terminalreporter.section("the ledger")
-        for line in (HEADER, *lines):
+        for line in lines:
             terminalreporter.write_line(line)

@@ -235,6 +235,6 @@ class Stage:
 
 
 HEADER = (
-    f"{'fault':<52} {'sent':>6} {200:>5} {204:>5} {503:>5} {'none':>5} {'lost':>5} {'double':>6}"
+    f"{'fault':<58} {'sent':>6} {200:>5} {204:>5} {503:>5} {'none':>5} {'lost':>5} {'double':>6}"
     f" {'p99':>6} {'health':>6}"
 )
