@@ -123,7 +123,7 @@ def test_known_before_commit(stage: Stage) -> None:
     key = str(uuid.uuid4())
     first, second = (f"{base}/{stage.house.endpoints['orders']}" for base in stage.house.receive)
     assert client.send("orders", key, first) == 0
-    assert not victim.alive
+    wait_until(lambda: not victim.alive, seconds=10, what="the receiver to be gone", every=0.02)
     assert client.send("orders", key, second) == 204
     client.close()
     assert stage.judge().lost
