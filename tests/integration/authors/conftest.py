@@ -125,11 +125,11 @@ class Author:
     def xcoms(self, dag_id: str, run_id: str, task_id: str = "send", key: str = "return_value") -> list[Any]:
         """Return what a task's instances left, by map index."""
         query = (
-            "select value from xcom "
+            "select cast(value as text) from xcom "
             "where dag_id = :dag and run_id = :run and task_id = :task and key = :key order by map_index"
         )
         rows = self.house.sql(query, dag=dag_id, run=run_id, task=task_id, key=key)
-        return [json.loads(value) if isinstance(value, str) else value for (value,) in rows]
+        return [json.loads(value) for (value,) in rows]
 
     def result(self, dag_id: str, run_id: str, task_id: str = "send", key: str = "return_value") -> Any:
         (value,) = self.xcoms(dag_id, run_id, task_id, key)
