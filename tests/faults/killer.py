@@ -17,27 +17,28 @@ from airflow_incoming.web import asgi
 
 @dataclass(frozen=True)
 class Point:
-    """Before or after a function does its work."""
+    """Before or after a function does its work. ``short``: every test run kills there."""
 
     owner: Any
     name: str
     before: bool = False
+    short: bool = False
 
 
 POINTS: dict[str, Point] = {
     "intake: request read": Point(receive.Receiver, "receive", before=True),
     "intake: Redis asked": Point(dedup.RedisDedup, "look"),
-    "intake: events in hand, not stored": Point(inbox_postgresql, "_arrays"),
-    "intake: committed, nobody answered": Point(inbox.Inbox, "append"),
+    "intake: events in hand, not stored": Point(inbox_postgresql, "_arrays", short=True),
+    "intake: committed, nobody answered": Point(inbox.Inbox, "append", short=True),
     "intake: decided, Redis not told": Point(intake, "_resolve"),
     "intake: decided, Redis told": Point(dedup.RedisDedup, "remember"),
-    "intake: answer made, not sent": Point(asgi, "send_response", before=True),
+    "intake: answer made, not sent": Point(asgi, "send_response", before=True, short=True),
     "dispatch: sign of life written, not committed": Point(dispatchers, "beat"),
     "dispatch: batch taken": Point(queue, "take"),
-    "dispatch: the runs of a batch made, none of their tasks": Point(rows, "_insert"),
+    "dispatch: the runs of a batch made, none of their tasks": Point(rows, "_insert", short=True),
     "dispatch: runs made, marks not written": Point(queue, "mark_dispatched", before=True),
-    "dispatch: runs and marks written, not committed": Point(dispatch.Dispatcher, "_dispatch"),
-    "dispatch: committed": Point(launch.AirflowLauncher, "announce"),
+    "dispatch: runs and marks written, not committed": Point(dispatch.Dispatcher, "_dispatch", short=True),
+    "dispatch: committed": Point(launch.AirflowLauncher, "announce", short=True),
 }
 
 

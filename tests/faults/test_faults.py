@@ -30,6 +30,12 @@ FAULTS = all_of(faults_of_machines, faults_of_redis, faults_of_postgres, faults_
 PLAYED = [fault for fault in FAULTS if EVERYTHING or fault.short]
 
 
+def points_of(step: str) -> list[str]:
+    """Return where to kill in a step."""
+    points = {name: point for name, point in POINTS.items() if name.startswith(step)}
+    return [name for name, point in points.items() if EVERYTHING or point.short]
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("fault", "stage"),
@@ -44,7 +50,7 @@ def test_fault(fault: Fault, stage: Stage, judged: Judged) -> None:
     assert verdict.answers[200] > 20
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("intake")])
+@pytest.mark.parametrize("point", points_of("intake"))
 def test_a_receiver_killed_at_a_point(point: str, stage: Stage, judged: Judged) -> None:
     """Senders whose connection broke send again; each order runs once."""
     stage.open()
@@ -57,7 +63,7 @@ def test_a_receiver_killed_at_a_point(point: str, stage: Stage, judged: Judged) 
     assert verdict.answers[0] > 0
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("dispatch")])
+@pytest.mark.parametrize("point", points_of("dispatch"))
 def test_a_dispatcher_killed_at_a_point(point: str, stage: Stage, judged: Judged) -> None:
     """Whatever it had not committed is dispatched by the next one; what it had is not done again."""
     stage.open(dispatch=False)
