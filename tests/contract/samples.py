@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from itertools import count
 from uuid import UUID, uuid4
 
 import uuid6
@@ -37,14 +38,15 @@ def make_event(
 
 
 def id_of(received_at: datetime) -> UUID:
-    """Return an id as an event of that time has: UUIDv7 begins with the milliseconds."""
-    drawn = uuid6.uuid7().int
-    since_start = (drawn >> 80) - (_START.int >> 80)  # keeps the order of ids made one after the other
-    milliseconds = int(received_at.timestamp() * 1000) + since_start
-    return UUID(int=(milliseconds << 80) | (drawn & ((1 << 80) - 1)))
+    """Return an id as an event of that time has: UUIDv7 begins with the milliseconds.
+
+    One millisecond later than the last one, so that ids made one after the other keep their order.
+    """
+    milliseconds = int(received_at.timestamp() * 1000) + next(_made)
+    return UUID(int=(milliseconds << 80) | (uuid6.uuid7().int & ((1 << 80) - 1)))
 
 
-_START = uuid6.uuid7()
+_made = count()
 
 
 def random_hash() -> str:
