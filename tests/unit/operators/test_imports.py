@@ -9,6 +9,7 @@ import sys
 import pytest
 
 HEAVY = ("flask", "flask_appbuilder", "fastapi", "starlette", "sqlalchemy.orm", "redis", "alembic", "yaml")
+HEAVY += ("phonenumbers",)
 MODULES = "import json, sys; {}; print(json.dumps(sorted(sys.modules)))"
 #: What every DAG file and every triggerer has imported before ours.
 BEFORE = "import airflow.sdk, airflow.sdk.execution_time.task_runner, airflow.triggers.shared_stream"
