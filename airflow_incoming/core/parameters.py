@@ -29,6 +29,21 @@ def validate_parameter(value: object) -> str:
     return value
 
 
+def validate_passed_parameter(name: object) -> str:
+    """Return the full name of a parameter that a DAG gets; ``order.id`` is short for ``body.order.id``.
+
+    Raises ValueError, also for ``query.``, which an event doesn't carry.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r} is no name of a parameter; write order.id")
+    if name.startswith("query."):
+        raise ValueError(
+            f"{name}: an event doesn't carry its query string. Write body.{name} if that is a field of the "
+            "payload"
+        )
+    return validate_parameter(name if name.startswith(("body.", "header.")) else f"body.{name}")
+
+
 def is_sensitive_header(name: str) -> bool:
     """Tell whether a header (lower-cased name) may carry a credential, cookie or signature."""
     return _SENSITIVE.search(name) is not None

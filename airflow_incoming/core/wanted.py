@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_incoming.core.flatten import MISSING, join_path, split_path
 from airflow_incoming.core.matching import is_value
-from airflow_incoming.core.parameters import validate_parameter
+from airflow_incoming.core.parameters import validate_passed_parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,8 @@ def _has(conf: Mapping[str, Any], name: str, text: str) -> bool:
 
 
 def _full_name(name: object) -> str:
-    if not isinstance(name, str):
-        raise ValueError(f"where: {name!r} is no name of a parameter; write order.id")
-    if name.startswith("query."):
-        raise ValueError(
-            f"where: {name}: an event doesn't carry its query string. Write body.{name} if that is a field "
-            "of the payload."
-        )
     try:
-        return validate_parameter(name if name.startswith(("body.", "header.")) else f"body.{name}")
+        return validate_passed_parameter(name)
     except ValueError as error:
         raise ValueError(f"where: {error}") from error
 

@@ -41,10 +41,17 @@ class IncomingEvent:
         """Return the event of a conf, or of what a task has waited for. Raises NotStartedByEvent."""
         if f"{_ABOUT}event_id" not in conf:
             raise NotStartedByEvent(f"This is no event: it has no {_ABOUT}event_id.")
+        try:
+            received_at = datetime.fromisoformat(conf[f"{_ABOUT}received_at"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotStartedByEvent(
+                f"This is no event: it has an {_ABOUT}event_id, but {_ABOUT}received_at is no ISO 8601 time. "
+                "Replay the event in Airflow's Incoming pages, or pass on all of its conf."
+            ) from error
         return cls(
             event_id=str(conf[f"{_ABOUT}event_id"]),
             integration=str(conf.get(f"{_ABOUT}integration", "")),
-            received_at=datetime.fromisoformat(conf[f"{_ABOUT}received_at"]),
+            received_at=received_at,
             headers={name.removeprefix(_HEADER): conf[name] for name in conf if name.startswith(_HEADER)},
             data={name: value for name, value in conf.items() if not name.startswith(_ABOUT)},
         )
@@ -56,6 +63,12 @@ class IncomingEvent:
         Raises ValueError where somebody has edited conf so that two names contradict each other.
         """
         return unflatten(self.data)
+
+    @property
+    def records(self) -> list[Any]:
+        """Return the items of a payload that is an array; of any other the payload alone."""
+        payload = self.payload
+        return payload if isinstance(payload, list) else [payload]
 
 
 def incoming_event(context: Mapping[str, Any] | None = None) -> IncomingEvent:
@@ -80,15 +93,20 @@ def incoming_event(context: Mapping[str, Any] | None = None) -> IncomingEvent:
 def incoming_events(context: Mapping[str, Any] | None = None) -> tuple[IncomingEvent, ...]:
     """Return all events that started this task's DAG run: one, or as many as its assets brought, or none."""
     context = _running_context() if context is None else context
-    run = context.get("dag_run")
-    conf = (run.conf if run is not None else None) or {}
-    if f"{_ABOUT}event_id" in conf:
-        return (IncomingEvent.from_conf(conf),)
+    if (event := event_of_conf(context)) is not None:
+        return (event,)
     by_asset = context.get("triggering_asset_events") or {}
     confs = [_conf_of(event.extra or {}) for events in by_asset.values() for event in events]
     # An event may have updated several assets of one DAG, or come under an alias, too.
     found = {conf[f"{_ABOUT}event_id"]: conf for conf in confs if f"{_ABOUT}event_id" in conf}
     return tuple(map(IncomingEvent.from_conf, found.values()))
+
+
+def event_of_conf(context: Mapping[str, Any]) -> IncomingEvent | None:
+    """Return the event whose data is the DAG run's conf; None where that is of no event."""
+    run = context.get("dag_run")
+    conf = (run.conf if run is not None else None) or {}
+    return IncomingEvent.from_conf(conf) if f"{_ABOUT}event_id" in conf else None
 
 
 def _conf_of(extra: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from airflow_incoming.core.errors import ConfTooLarge
 from airflow_incoming.core.fingerprint import fingerprint
 from airflow_incoming.core.flatten import flatten
 from airflow_incoming.core.integration import Configuration, Deduplication
-from airflow_incoming.core.parameters import MAX_DEDUPLICATION_PARAMETERS, validate_parameter
+from airflow_incoming.core.parameters import MAX_DEDUPLICATION_PARAMETERS, validate_passed_parameter
 
 #: Names of scopes and events of tasks; random, and never to be changed.
 _NAMESPACE = UUID("6f1d8f0e-5f0c-4a3c-9b53-2a4c0b0e7d11")
@@ -119,15 +119,7 @@ def _event_id(caller: Caller, scope: str, hash_: str | None) -> UUID:
 
 
 def _parameter(name: object) -> str:
-    if not isinstance(name, str):
-        raise ValueError(f"deduplication_parameters: {name!r} is no name of a parameter; write body.order.id")
-    if name.startswith("query."):
-        raise ValueError(
-            f"deduplication_parameters: {name}: a payload has no query string. Write body.{name} if that is "
-            "a field of it."
-        )
-    full = name if name.startswith(("body.", "header.")) else f"body.{name}"
     try:
-        return validate_parameter(full)
+        return validate_passed_parameter(name)
     except ValueError as error:
         raise ValueError(f"deduplication_parameters: {error}") from error

@@ -18,6 +18,7 @@ CONF = {
     "_incoming.received_at": "2026-03-01T12:00:00+00:00",
     "_incoming.headers.x-request-id": "r1",
 }
+CONF_ABOUT = {name: value for name, value in CONF.items() if name.startswith("_incoming.")}
 EVENT = IncomingEvent(
     event_id="01890000-0000-7000-8000-000000000001",
     integration="orders",
@@ -73,3 +74,17 @@ def test_out_of_what_was_waited_for() -> None:
     assert IncomingEvent.from_conf(CONF) == EVENT
     with pytest.raises(NotStartedByEvent, match=r"it has no _incoming\.event_id"):
         IncomingEvent.from_conf({"order.id": 7})
+
+
+@pytest.mark.parametrize("received_at", [{}, {"_incoming.received_at": "soon"}, {"_incoming.received_at": 7}])
+def test_half_an_event(received_at: dict[str, Any]) -> None:
+    """A conf that somebody wrote by hand is told what it lacks."""
+    with pytest.raises(NotStartedByEvent, match=r"_incoming\.received_at is no ISO 8601 time\. Replay"):
+        incoming_event(context({"_incoming.event_id": "1", **received_at}))
+
+
+def test_records() -> None:
+    """An array's items are its records; an object is one record."""
+    assert EVENT.records == [EVENT.payload]
+    several = IncomingEvent.from_conf({**CONF_ABOUT, "0.a": 1, "1.a": 2})
+    assert several.records == [{"a": 1}, {"a": 2}]

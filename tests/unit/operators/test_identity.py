@@ -89,7 +89,7 @@ def test_nothing_to_deduplicate_by() -> None:
     ("parameters", "window", "said"),
     [
         (["a", "b", "c", "d", "e", "f"], WEEK, "at most 5 parameters make a hash, not 6"),
-        (["query.a"], WEEK, "a payload has no query string. Write body.query.a"),
+        (["query.a"], WEEK, "an event doesn't carry its query string. Write body.query.a"),
         (["header.x y"], WEEK, "is not the name of a header"),
         ([7], WEEK, "7 is no name of a parameter"),
         (["a"], timedelta(0), "window must be longer than nothing"),
