@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from airflow_incoming.core.errors import IncomingError, RedisUnavailable, Undecided
+from airflow_incoming.core.errors import RedisUnavailable, Undecided
 from airflow_incoming.operators import runs
 from airflow_incoming.stores.claims import PENDING, Claim, Claims
 
@@ -54,7 +54,7 @@ class Gate:
         """Make the run and confirm the claim, or give it back; tell whether the run is new."""
         try:
             created = runs.create_run(dag_id, run_id, conf)
-        except IncomingError:
+        except BaseException:  # that of a timeout, too, is none that an Exception is
             self._give_back(dag_id, run_id)
             raise
         self._confirm(run_id)
@@ -76,8 +76,8 @@ class Gate:
         try:
             if not runs.exists(dag_id, run_id):
                 self._claims.release(self._hash, run_id=run_id)
-        except IncomingError as error:
-            log.warning("The claim of what was to be sent stays for a while: %s", error.detail)
+        except Exception as error:  # noqa: BLE001 - what has failed first is what the task must say
+            log.warning("The claim of what was to be sent stays for %s: %s", PENDING, error)
 
     def _confirm(self, run_id: str) -> None:
         # The run exists, and whoever meets the pending claim will see that.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -81,13 +82,13 @@ def plan_launch(
 ) -> Launch:
     """Return the DAG run that a payload becomes. Raises UnstorableJSON, ConfTooLarge, BadDeduplicationHash.
 
-    The hash is part of the run's id: a task that is cleared to send other data triggers anew, one that
-    sends the same doesn't.
+    The hash is part of the run's id, or the whole payload where there is no hash: a task that is cleared
+    to send other data triggers anew, one that sends the same doesn't.
     """
     flat = flatten(payload, max_parameters=bounds.max_parameters, max_size=bounds.max_conf)
     headers = {name.lower(): str(value) for name, value in headers.items()}
     hash_ = None if deduplication is None else _hash(scope, deduplication, payload, headers)
-    event_id = _event_id(caller, scope, hash_)
+    event_id = _event_id(caller, scope, _digest(payload) if hash_ is None else hash_)
     configuration = Configuration(headers=tuple(headers))
     conf = build_conf(
         flat, configuration, event_id=event_id, integration=scope, received_at=now, headers=headers
@@ -113,8 +114,12 @@ def _hash(
     )
 
 
-def _event_id(caller: Caller, scope: str, hash_: str | None) -> UUID:
-    parts = [caller.dag_id, caller.task_id, caller.run_id, caller.map_index, scope, hash_]
+def _digest(payload: dict[str, Any] | list[Any]) -> str:
+    return sha256(json.dumps(payload, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _event_id(caller: Caller, scope: str, data: str) -> UUID:
+    parts = [caller.dag_id, caller.task_id, caller.run_id, caller.map_index, scope, data]
     return uuid5(_NAMESPACE, json.dumps(parts))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection
 from enum import Enum
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import AirflowRuntimeError
 
 
+_INVALID = re.compile(r"Invalid input for param (?P<name>[^\n]+?): (?P<why>.*)", re.DOTALL)
+_RULE = re.compile(r"^Failed validating ('[^'\n]+') in schema", re.MULTILINE)
+
+
 class RunRefused(IncomingError):
     """Airflow refuses to make this DAG run.
 
@@ -23,6 +28,15 @@ class RunRefused(IncomingError):
     code = "run_refused"
 
 
+class PayloadRefused(RunRefused):
+    """The params of the DAG refuse the payload.
+
+    Another try with the same payload can't help.
+    """
+
+    code = "payload_refused"
+
+
 class RunUncertain(IncomingError):
     """Airflow's API server gave no clear answer; a retry finds out whether the DAG run exists."""
 
@@ -30,7 +44,7 @@ class RunUncertain(IncomingError):
 
 
 def create_run(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
-    """Make a DAG run; False where it exists already. Raises RunRefused and RunUncertain."""
+    """Make a DAG run; False where it exists already. Raises RunRefused, PayloadRefused, RunUncertain."""
     from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
     from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
@@ -38,19 +52,30 @@ def create_run(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
     try:
         answer = SUPERVISOR_COMMS.send(TriggerDagRun(dag_id=dag_id, run_id=run_id, conf=conf))
     except AirflowRuntimeError as error:
-        raise _translated(dag_id, error) from error
+        translated = _translated(dag_id, error)
+        # What Airflow says of a refusal repeats values of the payload, which are nothing for a log.
+        raise translated from (None if isinstance(translated, PayloadRefused) else error)
     return not (isinstance(answer, ErrorResponse) and answer.error == ErrorType.DAGRUN_ALREADY_EXISTS)
 
 
 def exists(dag_id: str, run_id: str) -> bool:
-    """Tell whether there is such a DAG run. Raises RunUncertain."""
-    from airflow.sdk.exceptions import AirflowRuntimeError
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    """Tell whether there is such a DAG run. Raises RunUncertain.
 
-    try:
-        return RuntimeTaskInstance.get_dr_count(dag_id, run_ids=[run_id]) > 0
-    except AirflowRuntimeError as error:
-        raise RunUncertain(f"Airflow's API server can't tell whether run {run_id} exists: {error}") from error
+    Works also after a timeout has interrupted :func:`create_run`: its answer comes first then.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time.comms import DRCount, GetDRCount
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    said: object = None
+    for _ in range(2):
+        try:
+            said = SUPERVISOR_COMMS.send(GetDRCount(dag_id=dag_id, run_ids=[run_id]))
+        except AirflowRuntimeError as error:
+            said = error
+        if isinstance(said, DRCount):
+            return said.count > 0
+    raise RunUncertain(f"Airflow's API server can't tell whether run {run_id} exists: {said}")
 
 
 def await_state(dag_id: str, run_id: str, states: Collection[str], *, every: float) -> str:
@@ -82,12 +107,25 @@ def _translated(dag_id: str, error: AirflowRuntimeError) -> IncomingError:
         return RunRefused(
             f"There is no DAG {dag_id!r}, or the DAG processor has not parsed it yet. Check trigger_dag_id."
         )
+    if refused := _INVALID.match(said := _said(detail)):
+        return PayloadRefused(
+            f"The params of DAG {dag_id!r} refuse the payload: {refused['name']} "
+            f"{_broken_rule(refused['why'])}. Send other data, or change the param."
+        )
     if isinstance(status, int) and 400 <= status < 500:
-        return RunRefused(f"Airflow refuses a run of DAG {dag_id!r}: {_said(detail)}")
+        return RunRefused(f"Airflow refuses a run of DAG {dag_id!r}: {said}")
     return RunUncertain(
-        f"Airflow's API server didn't say that it made a run of DAG {dag_id!r} ({_said(detail)}). Retry this "
+        f"Airflow's API server didn't say that it made a run of DAG {dag_id!r} ({said}). Retry this "
         "task; if it goes on, the server's log tells why."
     )
+
+
+def _broken_rule(why: str) -> str:
+    """Return what is wrong without the value that Airflow shows, too."""
+    if why.startswith("No value passed"):
+        return "is missing"
+    rule = _RULE.search(why)
+    return f"breaks its rule {rule[1]}" if rule else "breaks its rules"
 
 
 def _said(detail: dict[str, Any]) -> str:

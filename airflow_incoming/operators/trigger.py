@@ -18,6 +18,8 @@ from airflow_incoming.operators.identity import Bounds, Caller, Launch, deduplic
 from airflow_incoming.operators.payloads import UnusablePayload, read_payload, read_payload_file
 
 RETURN_VALUE = "return_value"
+#: Another try would end the same.
+_FINAL = (UnusablePayload, RequestRejected, runs.PayloadRefused, installation.RedisNotConfigured)
 
 
 class IncomingTriggerDagRunOperator(AwaitsRun):
@@ -86,7 +88,12 @@ class IncomingTriggerDagRunOperator(AwaitsRun):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Trigger, or find the duplicate; return what was done."""
-        launch = self._plan(context)
+        try:
+            return self._trigger(self._plan(context), context)
+        except _FINAL as error:
+            raise AirflowFailException(error.detail) from error
+
+    def _trigger(self, launch: Launch, context: Context) -> dict[str, Any]:
         if launch.hash is None:
             created = runs.create_run(self.trigger_dag_id, launch.run_id, launch.conf)
         else:
@@ -109,18 +116,15 @@ class IncomingTriggerDagRunOperator(AwaitsRun):
         options = installation.settings()
         deduplication = deduplication_of(self.deduplication_parameters, self.window)
         caller = _caller(context)
-        try:
-            launch = plan_launch(
-                self._read(options.max_body),
-                caller=caller,
-                scope=self._scope(caller),
-                headers=self.headers or {},
-                deduplication=deduplication,
-                now=datetime.now(timezone.utc),
-                bounds=Bounds(max_parameters=options.max_parameters, max_conf=options.max_conf),
-            )
-        except (UnusablePayload, RequestRejected) as error:
-            raise AirflowFailException(error.detail) from error
+        launch = plan_launch(
+            self._read(options.max_body),
+            caller=caller,
+            scope=self._scope(caller),
+            headers=self.headers or {},
+            deduplication=deduplication,
+            now=datetime.now(timezone.utc),
+            bounds=Bounds(max_parameters=options.max_parameters, max_conf=options.max_conf),
+        )
         if deduplication is not None and launch.hash is None:
             self.log.warning(
                 "The payload has none of %s, so it is not deduplicated", ", ".join(deduplication.parameters)

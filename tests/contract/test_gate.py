@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.operators import runs
@@ -53,13 +54,13 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
 
 
 @pytest.fixture
-def send(redis_server: Any, ledger: Ledger) -> Iterator[Callable[[str], str]]:
+def send(redis_server: Any, ledger: Ledger) -> Iterator[Callable[..., str]]:
     """What a task does: returns the run that has what it was to send."""
     redis_server.flush()
     client = connect(redis_server.url, timeout=5)
 
-    def act(run_id: str) -> str:
-        gate = Gate(Claims(client, prefix="test"), "aa", window=WEEK)
+    def act(run_id: str, hash_: str = "aa") -> str:
+        gate = Gate(Claims(client, prefix="test"), hash_, window=WEEK)
         first = gate.enter("dag", run_id)
         if first is None:
             gate.pass_through("dag", run_id, {})
@@ -90,6 +91,48 @@ def test_next_in_line(send: Callable[[str], str], ledger: Ledger) -> None:
     assert len(failed) == 1
     assert len(ledger.made) == 1
     assert {result.result() for result in results if result not in failed} == set(ledger.made)
+
+
+@pytest.mark.parametrize("error", [AirflowTaskTimeout("too long"), EOFError("closed"), ValueError("odd")])
+def test_any_failure(send: Callable[[str], str], ledger: Ledger, error: BaseException) -> None:
+    """Whatever ends a task before it has triggered, its claim is given back, and the next one triggers."""
+
+    def fail(_run_id: str) -> None:
+        raise error
+
+    ledger.refuse.append(fail)
+    with pytest.raises(type(error)):
+        send("mine")
+    assert send("other") == "other"
+    assert ledger.made == ["other"]
+
+
+def test_failure_that_nobody_can_look_into(
+    send: Callable[[str], str], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the supervisor is gone, the task says what ended it, and keeps its claim for its retry."""
+
+    def fail(*_: str) -> bool:
+        raise EOFError("closed")
+
+    ledger.refuse.append(fail)  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "exists", fail)
+        with pytest.raises(EOFError, match="closed"):
+            send("mine")
+    assert send("mine") == "mine"
+    assert send("other") == "mine"
+
+
+def test_two_thousand(send: Callable[..., str], ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2 000 payloads of which each comes twice, 32 at a time, each triggers once."""
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    numbers = [number % 1000 for number in range(2000)]
+    with ThreadPoolExecutor(32) as pool:
+        named = list(pool.map(lambda each: send(f"run{each}", f"hash{numbers[each]}"), range(2000)))
+    assert len(ledger.made) == len(set(ledger.made)) == 1000
+    assert set(named) == set(ledger.made)
+    assert named[:1000] == named[1000:]
 
 
 def test_run_that_was_made_in_silence(send: Callable[[str], str], ledger: Ledger) -> None:

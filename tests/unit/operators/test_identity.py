@@ -66,9 +66,13 @@ def test_scopes_are_apart() -> None:
 
 
 def test_other_data_is_another_run() -> None:
-    """A task that is cleared to send other data triggers anew; without deduplication it doesn't."""
+    """A task that is cleared to send other data triggers anew; without parameters all of the data counts."""
     assert plan().run_id != plan({"order": {"id": 8}}).run_id
-    assert plan(deduplication=None).run_id == plan({"order": {"id": 8}}, deduplication=None).run_id
+    for none in ({"deduplication": None}, {"deduplication": deduplication_of(["absent"], WEEK)}):
+        first, other = plan({"a": 1, "b": 2}, **none), plan({"a": 1, "b": 3}, **none)
+        assert first.hash is other.hash is None
+        assert first.run_id != other.run_id
+        assert first.run_id == plan({"b": 2, "a": 1}, **none, now=NOW + WEEK).run_id
 
 
 def test_short_names_are_of_the_body() -> None:
