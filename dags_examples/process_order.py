@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 def process_order():
     @task
     def confirm() -> dict[str, Any]:
+        # A sender wrote these: use them as data in Python, never in a shell command, a query's text or a
+        # template, which would execute what they say.
         conf = get_current_context()["params"]
         log.info("Order %s over %s is confirmed", conf["order.id"], conf["order.total"])
         return {"id": conf["order.id"], "total": conf["order.total"]}

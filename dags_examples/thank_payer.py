@@ -26,6 +26,7 @@ def thank_payer():
     def thank() -> list[str]:
         # A watcher gives each event at least once. Whoever must not thank twice remembers the event's id.
         payments = {event.event_id: event.data for event in incoming_events()}
+        # Their data comes from outside: never put it into a shell command, a query's text or a template.
         for event_id, payment in payments.items():
             log.info("Payment %s of order %s: thank you!", event_id, payment["order_id"])
         return list(payments)
