@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,13 +62,33 @@ def test_triggers_with_the_flattened_payload(author: Author) -> None:
 
 @on_one_database
 def test_link_leads_to_the_run(author: Author) -> None:
-    """The task's page has a link to the run that it triggered."""
+    """The task's page has a link to the run that it triggered, and that of a duplicate to the first one's."""
     run_id, _ = author.run("send", to="sink", payload=order("linked"))
-    links = author.call(f"dags/send/dagRuns/{run_id}/taskInstances/send/links")
     target = author.result("send", run_id)["run_id"]
-    assert links["extra_links"] == {
-        "Triggered DAG run": f"{author.house.airflow.url}/dags/sink/runs/{target}"
-    }
+    duplicate, _ = author.run("send", to="sink", payload=order("linked"))
+    assert author.tasks("send", duplicate) == [("skipped", 1)]
+    for run in (run_id, duplicate):
+        links = author.call(f"dags/send/dagRuns/{run}/taskInstances/send/links")
+        assert links["extra_links"] == {
+            "Triggered DAG run": f"{author.house.airflow.url}/dags/sink/runs/{target}"
+        }
+
+
+@on_one_database
+def test_file(author: Author, tmp_path: Path) -> None:
+    """A file of JSON is a payload; one that isn't there is waited for by retries, nonsense isn't."""
+    file = tmp_path / "order.json"
+    file.write_text('{"order": {"id": "filed"}, "list": [true]}')
+    run_id, state = author.run("send_file", path=str(file))
+    assert state == "success"
+    conf = author.confs("sink")[author.result("send_file", run_id)["run_id"]]
+    assert (conf["order.id"], conf["list.0"]) == ("filed", True)
+    missing, state = author.run("send_file", path=str(tmp_path / "none.json"))
+    assert (author.tasks("send_file", missing), state) == ([("failed", 2)], "failed")
+    file.write_text("{'order'")
+    nonsense, _ = author.run("send_file", path=str(file))
+    assert author.tasks("send_file", nonsense) == [("failed", 1)]
+    assert "order.json can't be used" in author.log("send_file", nonsense)
 
 
 def test_duplicate_skips_or_succeeds(author: Author) -> None:
@@ -176,11 +197,9 @@ def test_mistakes_are_told(author: Author) -> None:
     started["send"] = author.start("send", to="process_order", payload=refused)
     for dag_id, run_id in started.items():
         author.await_run(dag_id, run_id)
-    assert (
-        "params of DAG 'process_order' refuse the payload: order.total breaks its rule 'type'"
-        in author.log("send", started["send"])
-    )
-    assert "hunter2" not in author.log("send", started["send"])
+    log = author.log("send", started["send"])
+    assert "params of DAG 'process_order' refuse the payload: order.total breaks its rule 'type'" in log
+    assert "hunter2" not in log
     run_id = started["send_unidentified"]
     assert author.result("send_unidentified", run_id)["deduplicated"] is False
     assert "none of body.order.id, so it is not deduplicated" in author.log("send_unidentified", run_id)

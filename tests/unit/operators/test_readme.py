@@ -11,6 +11,7 @@ from airflow.sdk import DAG
 
 README = Path(__file__).parents[3] / "README.md"
 CHAPTER = README.read_text().partition("\n## For DAG authors\n")[2].partition("\n## ")[0]
+leave = DAG.__exit__
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", CHAPTER, re.DOTALL | re.MULTILINE)
 
 
@@ -25,11 +26,8 @@ def test_example_is_a_dag(example: str, tmp_path: Path, monkeypatch: pytest.Monk
     file = tmp_path / "example.py"
     file.write_text(example)
     made: list[DAG] = []
-    monkeypatch.setattr(DAG, "__exit__", lambda self, *_: made.append(self) or exit_dag(self, *_))
+    monkeypatch.setattr(DAG, "__exit__", lambda self, *_: made.append(self) or leave(self, *_))
     runpy.run_path(str(file))
     (dag,) = made
     assert dag.task_ids
     dag.validate()
-
-
-exit_dag = DAG.__exit__

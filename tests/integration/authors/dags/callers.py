@@ -136,7 +136,11 @@ def not_an_event():
 @dag(dag_id="send_file", **ANY)
 def send_file():
     IncomingTriggerDagRunOperator(
-        task_id="send", trigger_dag_id="form_answer", payload_file="{{ dag_run.conf['path'] }}"
+        task_id="send",
+        trigger_dag_id="sink",
+        payload_file="{{ dag_run.conf['path'] }}",
+        retries=1,
+        retry_delay=timedelta(0),
     )
 
 
