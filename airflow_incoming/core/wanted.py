@@ -52,7 +52,8 @@ def _has(conf: Mapping[str, Any], name: str, text: str) -> bool:
     value = conf.get(name, MISSING)
     if isinstance(value, float):
         value = Decimal(repr(value))  # the digits that people see: 49.9 is 49.90
-    return value is not MISSING and is_value(value, text)
+    # A template may leave blanks around a value; an event may have them, too.
+    return value is not MISSING and (is_value(value, text) or is_value(value, text.strip()))
 
 
 def _full_name(name: object) -> str:
@@ -69,12 +70,12 @@ def _name_in_conf(full: str) -> str:
 
 def _text(name: str, value: object) -> str:
     if isinstance(value, str):
-        text = value.strip()
+        text = value
     elif value is None or isinstance(value, bool | int | float | list | dict):
         text = json.dumps(value)
     else:
         raise ValueError(f"where: {name} must be text, a number or a boolean, not {type(value).__name__}")
-    if not text:
+    if not text.strip():
         raise ValueError(
             f"where: {name} is empty, which would find any event. Did the template that it comes from give "
             "nothing?"

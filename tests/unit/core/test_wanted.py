@@ -16,6 +16,7 @@ CONF = {
     "order.note": None,
     "order.tags": [],
     "body.x": "nested in body",
+    "indented": " as it was sent\n",
     "a\\.b": 1,
     "_incoming.headers.x-shop": "de",
 }
@@ -38,6 +39,9 @@ CONF = {
         {"order.tags": []},
         {"body.body.x": "nested in body"},
         {"a\\.b": "1"},
+        {"indented": " as it was sent\n"},
+        {"indented": '" as it was sent\\n"'},
+        {"order.paid": "true\n"},
         {"header.X-Shop": "de"},
         {"order.id": "7", "order.paid": "true"},
     ],
@@ -58,6 +62,7 @@ def test_wanted(where: dict[str, Any] | None) -> None:
         {"order.missing": "null"},
         {"order.paid": "True"},
         {"header.x-other": "de"},
+        {"indented": "as it was sent"},
         {"a.b": 1},
     ],
 )
