@@ -20,8 +20,9 @@ class IdentifyCustomerOperator(BaseOperator):
     ``identifiers`` names the parameters of each kind (``email``, ``custom_id``, ``phone``, ``uuid``), the
     preferred kind first; ``*`` stands for one segment: ``{"email": "form_response.answers.*.email"}``. By
     default a parameter of the same name as the kind is looked for. Identifiers are normalised: e-mail in
-    lower case, phone as ``+`` and digits (``default_country_code`` is that of numbers without one), UUIDs in
-    canonical form, custom ids trimmed. ``header.x-customer`` is a header that the integration passes on.
+    lower case, phone as ``+`` and digits, UUIDs in canonical form, custom ids trimmed. A phone number that is
+    written without a country code counts if ``default_country_code`` says which it is.
+    ``header.x-customer`` is a header that the integration passes on.
 
     ``data`` (templated) is what to look at, flat or nested, without headers; by default the event that
     started this run. Of one record one customer is returned, ``{"identified_by": "email", "identifiers":

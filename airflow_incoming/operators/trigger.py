@@ -42,12 +42,15 @@ class IncomingTriggerDagRunOperator(AwaitsRun):
     duplicate, the ids are those of the run that was first.
 
     A retried or cleared task never triggers the same twice: its run has the same id at every try, and one
-    that exists already is taken for done (``created`` is false). What it has claimed is given back when no
-    run could be made. While Redis is out of reach nothing is triggered, and the task fails to be retried.
+    that exists already is taken for done (``created`` is false). The same is what has equal values of the
+    parameters; without any, the whole payload, so leave times of now out of it. What a task has claimed is
+    given back when no run could be made. While Redis is out of reach nothing is triggered, and the task
+    fails to be retried.
 
     ``wait_for_completion`` waits for the triggered run, asking every ``poke_interval`` seconds, until it is
     in one of ``allowed_states`` or ``failed_states``; ``deferrable`` (by default ``[operators]
-    default_deferrable``) does so in the triggerer. Duplicates wait for nothing.
+    default_deferrable``) does so in the triggerer. Duplicates wait for nothing. Where
+    that run has failed, clear it before this task: a retry finds the same run.
     """
 
     template_fields: Sequence[str] = (
