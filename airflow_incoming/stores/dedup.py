@@ -18,6 +18,7 @@ from airflow_incoming.core.redis_url import SentinelAddress, parse_redis_url
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
     from redis.commands.core import Script
 
 #: Seconds that one exchange with Redis may take before it counts as an outage.
@@ -239,17 +240,51 @@ def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
     return client
 
 
+def connect_async(url: str, *, timeout: float) -> AsyncRedis:
+    """Return the same for an event loop. Whoever closes it closes what it asks sentinels by, too."""
+    from redis.asyncio import Redis
+
+    options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    address = parse_redis_url(url)
+    client: AsyncRedis = (
+        Redis.from_url(url, **options) if address is None else _async_primary(address, options)
+    )
+    return client
+
+
 def _primary(address: SentinelAddress, options: dict[str, Any]) -> Redis:
     from redis.sentinel import Sentinel
 
-    common = options | {"ssl": address.tls}
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py
-        address.sentinels, sentinel_kwargs=common | {"password": address.sentinel_password}
-    )
-    client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]  # redis-py
-        address.service, db=address.db, username=address.username, password=address.password, **common
-    )
+    sentinels, primary = _sentinel_options(address, options)
+    sentinel = Sentinel(address.sentinels, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call]  # redis-py
+    client: Redis = sentinel.master_for(address.service, **primary)  # type: ignore[no-untyped-call]  # redis-py
     return client
+
+
+def _async_primary(address: SentinelAddress, options: dict[str, Any]) -> AsyncRedis:
+    from redis.asyncio import Redis
+    from redis.asyncio.sentinel import Sentinel
+
+    sentinels, primary = _sentinel_options(address, options)
+    sentinel = Sentinel(address.sentinels, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call]  # redis-py
+
+    class Primary(Redis):
+        async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # redis-py's
+            await super().aclose(close_connection_pool)
+            for each in sentinel.sentinels:
+                await each.aclose()
+
+    client: AsyncRedis = sentinel.master_for(address.service, redis_class=Primary, **primary)
+    return client
+
+
+def _sentinel_options(
+    address: SentinelAddress, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return how to connect to sentinels, and how to the primary."""
+    common = options | {"ssl": address.tls}
+    primary = {"db": address.db, "username": address.username, "password": address.password}
+    return common | {"password": address.sentinel_password}, common | primary
 
 
 def _refused(answer: Any) -> bool:

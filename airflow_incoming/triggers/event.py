@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedStreamProducer
@@ -13,10 +13,8 @@ from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedSt
 from airflow_incoming.core.integration import parse_name
 from airflow_incoming.core.stream import parse_position
 from airflow_incoming.core.wanted import wanted
+from airflow_incoming.stores.dedup import connect_async
 from airflow_incoming.triggers.members import Broadcast, Member, Members, members_of
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 #: Seconds that one exchange with Redis may take; reading itself waits for a second.
 REDIS_TIMEOUT = 5.0
@@ -78,7 +76,7 @@ class IncomingEventTrigger(BaseEventTrigger):
         return StreamReader(
             integration,
             members_of(("airflow_incoming", cls.kind, integration)),
-            lambda: _connect(options.redis_url),
+            lambda: connect_async(options.redis_url, timeout=REDIS_TIMEOUT),
             prefix=options.redis_prefix,
             on_their_way=max(1, min(ON_THEIR_WAY, installation.subscriber_queue_size() // 2)),
         )
@@ -163,10 +161,3 @@ async def _unshared(reader: SharedStreamProducer) -> AsyncIterator[Any]:
     async for broadcast, payload in reader.open_stream():
         yield broadcast
         await reader.advance([AdvanceItem(payload, AdvanceOutcome(acked=1, failed=0))])
-
-
-def _connect(url: str) -> Redis:
-    from redis.asyncio import Redis
-
-    client: Redis = Redis.from_url(url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT)
-    return client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,10 +12,14 @@ import pytest
 import redis
 
 from airflow_incoming.core.errors import RedisUnavailable
+from airflow_incoming.core.stream import Entry
+from airflow_incoming.operators import installation
 from airflow_incoming.stores.dedup import Known, Memory, RedisDedup, connect
+from airflow_incoming.stores.stream import RedisStream
+from airflow_incoming.triggers.event import AwaitedEventTrigger
 from tests.conftest import PREFIX
 from workbench.environment import clean_environ
-from workbench.processes import Process, free_port
+from workbench.processes import Process, free_port, wait_until
 from workbench.redis import RedisServer, find_redis
 
 WEEK = timedelta(days=7)
@@ -54,3 +59,35 @@ def test_a_service_that_nobody_watches_is_an_outage(sentinel: int) -> None:
     memory = RedisDedup(connect(f"redis+sentinel://127.0.0.1:{sentinel}/others"), prefix="behind-sentinel")
     with pytest.raises(RedisUnavailable):
         memory.look({"aa": WEEK})
+
+
+def test_a_deferred_task_gets_its_event(sentinel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triggerer finds the primary as all others do, and leaves no connection to sentinels behind."""
+    url = f"redis+sentinel://127.0.0.1:{sentinel}/hooks/1"
+    stream = RedisStream(connect(url), prefix="behind-sentinel", length=10)
+    watch = connect(f"redis://127.0.0.1:{sentinel}")
+    monkeypatch.setenv("AIRFLOW__INCOMING__REDIS_URL", url)
+    monkeypatch.setenv("AIRFLOW__INCOMING__REDIS_PREFIX", "behind-sentinel")
+    installation.settings.cache_clear()
+    event_id = "01890000-0000-7000-8000-000000000001"
+    start = str(stream.now())
+    stream.publish(
+        [
+            Entry(
+                integration="orders",
+                event_id=event_id,
+                received_at="2026-03-01T12:00:00+00:00",
+                body="{}",
+                headers="{}",
+            )
+        ]
+    )
+    connections = len(watch.client_list())
+
+    async def wait() -> list[str]:
+        trigger = AwaitedEventTrigger("orders", after=start)
+        return [event.payload["_incoming.event_id"] async for event in trigger.run()]
+
+    assert asyncio.run(asyncio.wait_for(wait(), timeout=20)) == [event_id]
+    wait_until(lambda: len(watch.client_list()) == connections, seconds=5, what="connections to close")
+    installation.settings.cache_clear()
