@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 #: Somebody tells the names of integrations every few seconds; older ones are no news.
 NAMES_KEPT = timedelta(hours=1)
 
+_TAKE = """
+local taken = {}
+for i, key in ipairs(KEYS) do
+    local taker = ARGV[i + 1]
+    redis.call('SET', key, taker, 'NX', 'PX', ARGV[1])
+    taken[i] = redis.call('GET', key) == taker and 1 or 0
+end
+return taken
+"""
+
 
 class EventStream(Protocol):
     """One stream for each integration. Every verb raises RedisUnavailable."""
@@ -143,9 +153,8 @@ class RedisStream:
 
     def take(self, integration: str, event_id: str, *, taker: str) -> bool:
         """See :class:`EventStream`."""
-        key = self._keys.taker(integration, event_id)
-        _, holder = self._exchange([("SET", key, taker, "NX", "PX", milliseconds(KEPT)), ("GET", key)])
-        return isinstance(holder, bytes) and holder.decode() == taker
+        ((taken,),) = self._exchange([take_command(self._keys, integration, [(event_id, taker)])])
+        return bool(taken)
 
     def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         from redis.exceptions import RedisError
@@ -160,6 +169,13 @@ class RedisStream:
         if isinstance(answers[0], Exception):
             raise RedisUnavailable(f"Redis refuses ({type(answers[0]).__name__}).") from answers[0]
         return answers
+
+
+def take_command(keys: Keys, integration: str, takes: Iterable[tuple[str, str]]) -> tuple[Any, ...]:
+    """Return the command that takes events, each (event id, taker); answered with 1 or 0 for each."""
+    takes = list(takes)
+    names = [keys.taker(integration, event_id) for event_id, _ in takes]
+    return ("EVAL", _TAKE, len(names), *names, milliseconds(KEPT), *(taker for _, taker in takes))
 
 
 def entry_of_answer(answer: Any) -> tuple[Position, dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Hashable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedStreamProducer
@@ -15,6 +15,9 @@ from airflow_incoming.core.stream import parse_position
 from airflow_incoming.core.wanted import wanted
 from airflow_incoming.stores.dedup import connect_async
 from airflow_incoming.triggers.members import Broadcast, Member, Members, members_of
+
+if TYPE_CHECKING:
+    from airflow_incoming.triggers.reader import StreamReader
 
 #: Seconds that one exchange with Redis may take; reading itself waits for a second.
 REDIS_TIMEOUT = 5.0
@@ -68,27 +71,32 @@ class IncomingEventTrigger(BaseEventTrigger):
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
         """Return the reader. Raises RedisNotConfigured."""
-        from airflow_incoming.operators import installation
-        from airflow_incoming.triggers.reader import ON_THEIR_WAY, StreamReader
-
         integration = kwargs["integration"]
-        options = installation.with_redis("Waiting for events")
-        return StreamReader(
-            integration,
-            members_of(("airflow_incoming", cls.kind, integration)),
-            lambda: connect_async(options.redis_url, timeout=REDIS_TIMEOUT),
-            prefix=options.redis_prefix,
-            on_their_way=max(1, min(ON_THEIR_WAY, installation.subscriber_queue_size() // 2)),
-        )
+        return _reader(integration, members_of(("airflow_incoming", cls.kind, integration)))
 
     async def filter_shared_stream(
         self, shared_stream: AsyncIterator[Broadcast]
     ) -> AsyncIterator[TriggerEvent]:
         """Yield the events that are wanted."""
-        members = members_of(self.shared_stream_key())
+        async for event in self._filter(shared_stream, members_of(self.shared_stream_key())):
+            yield event
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Do the same without sharing, where Airflow doesn't."""
+        alone = Members()
+        reader = _reader(self.integration, alone)
+        try:
+            async for event in self._filter(_unshared(reader), alone):
+                yield event
+        finally:
+            await reader.aclose()
+
+    async def _filter(
+        self, stream: AsyncIterator[Broadcast], members: Members
+    ) -> AsyncIterator[TriggerEvent]:
         member = members.join(self._member())
         try:
-            async for broadcast in shared_stream:
+            async for broadcast in stream:
                 sent = broadcast.sent
                 if (
                     member.is_new(broadcast)
@@ -102,15 +110,6 @@ class IncomingEventTrigger(BaseEventTrigger):
                 member.passed(broadcast)
         finally:
             members.leave(member)
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Do the same without sharing, where Airflow doesn't."""
-        reader = self.create_shared_stream_producer(self.serialize()[1])
-        try:
-            async for event in self.filter_shared_stream(_unshared(reader)):
-                yield event
-        finally:
-            await reader.aclose()
 
     def _member(self) -> Member:
         return Member(cursor=self._cursor())
@@ -155,6 +154,20 @@ class AwaitedEventTrigger(IncomingEventTrigger):
 
     async def _may_have(self, event_id: str, members: Members) -> bool:
         return self.taker is None or await members.take(event_id, taker=self.taker)
+
+
+def _reader(integration: str, members: Members) -> StreamReader:
+    from airflow_incoming.operators import installation
+    from airflow_incoming.triggers.reader import ON_THEIR_WAY, StreamReader
+
+    options = installation.with_redis("Waiting for events")
+    return StreamReader(
+        integration,
+        members,
+        lambda: connect_async(options.redis_url, timeout=REDIS_TIMEOUT),
+        prefix=options.redis_prefix,
+        on_their_way=max(1, min(ON_THEIR_WAY, installation.subscriber_queue_size() // 2)),
+    )
 
 
 async def _unshared(reader: SharedStreamProducer) -> AsyncIterator[Any]:

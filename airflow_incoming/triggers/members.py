@@ -95,6 +95,8 @@ class Members:
         self.all: set[Member] = set()
         self.joining: list[Member] = []
         self.requests: list[Request] = []
+        #: Set while there are requests.
+        self.asked = asyncio.Event()
         self.epoch = 0
 
     def join(self, member: Member) -> Member:
@@ -111,7 +113,15 @@ class Members:
         """Tell whether this taker may have an event that only one may have; waits while Redis is away."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.requests.append(Request(event_id=event_id, taker=taker, answer=answer))
+        self.asked.set()
         return await answer
+
+    def unanswered(self) -> list[Request]:
+        """Return the requests that still want an answer, and forget the others."""
+        self.requests = [request for request in self.requests if not request.answer.done()]
+        if not self.requests:
+            self.asked.clear()
+        return list(self.requests)
 
 
 _members: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Members]] = WeakKeyDictionary()

@@ -1,5 +1,8 @@
 """The one reader of a stream that triggers share: one connection to Redis, and nothing lost.
 
+A second connection is opened where events may be had by one only: who asks for one can't wait until
+reading has ended.
+
 What a member has handled, and Airflow has persisted, is written as its cursor to Redis; after a
 restart it begins there. So an event is passed on at least once, however the triggerer ends.
 """
@@ -16,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
-from airflow_incoming.core.stream import BEGINNING, KEPT, Keys, Position, parse_position, sent_of
-from airflow_incoming.stores.stream import entry_of_answer, milliseconds
-from airflow_incoming.triggers.members import Broadcast, Member, Members, Request
+from airflow_incoming.core.stream import BEGINNING, Keys, Position, parse_position, sent_of
+from airflow_incoming.stores.stream import entry_of_answer, milliseconds, take_command
+from airflow_incoming.triggers.members import Broadcast, Member, Members
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -62,7 +65,8 @@ class StreamReader(SharedStreamProducer):
         self._most_on_their_way = on_their_way
         self._on_their_way = 0
         self._redis: Redis | None = None
-        self._asking: asyncio.Future[Any] | None = None
+        self._asking: set[asyncio.Future[Any]] = set()
+        self._answering: asyncio.Task[None] | None = None
         self._position: Position | None = None
         self._pause = 0.0
         self._renewed = time.monotonic()
@@ -70,7 +74,8 @@ class StreamReader(SharedStreamProducer):
     async def open_stream(self) -> AsyncIterator[tuple[Broadcast, Broadcast]]:
         """Yield events for ever, each as what is broadcast and as what :meth:`advance` is told of."""
         self._redis = self._connect()
-        while True:
+        self._answering = asyncio.create_task(self._keep_answering())
+        while not self._answering.done():
             for broadcast in await self._survive(self._read):
                 while self._on_their_way >= self._most_on_their_way:
                     await self._survive(self._serve)
@@ -78,6 +83,7 @@ class StreamReader(SharedStreamProducer):
                 self._on_their_way += 1
                 yield broadcast, broadcast
                 await asyncio.sleep(0)  # lets the members look at it
+        self._answering.result()  # raises what nobody has foreseen
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         """Note how far the members are; it is written to Redis by the reader, on its connection."""
@@ -95,9 +101,11 @@ class StreamReader(SharedStreamProducer):
         """Write the cursors and disconnect."""
         if self._redis is None:
             return
+        if self._answering is not None:
+            self._answering.cancel()
         try:
-            if self._asking is not None:
-                await asyncio.wait({self._asking}, timeout=CLOSING)
+            if self._asking:
+                await asyncio.wait(self._asking, timeout=CLOSING)
             await asyncio.wait_for(self._write_cursors(), timeout=CLOSING)
         finally:
             await self._redis.aclose()
@@ -145,21 +153,25 @@ class StreamReader(SharedStreamProducer):
         return broadcasts
 
     async def _serve(self) -> None:
-        """Let new members begin, answer requests, write cursors."""
+        """Let new members begin, write cursors."""
         while self._members.joining:
             await self._let_begin()
-        for request in tuple(self._members.requests):
-            if not request.answer.done():  # it is, where its member was cancelled meanwhile
-                await self._answer(request)
-            self._members.requests.remove(request)
         await self._write_cursors()
 
-    async def _answer(self, request: Request) -> None:
-        key = self._keys.taker(self._integration, request.event_id)
-        await self._ask("SET", key, request.taker, "NX", "PX", milliseconds(KEPT))
-        holder = await self._ask("GET", key)
-        if not request.answer.done():
-            request.answer.set_result(holder == request.taker.encode())
+    async def _keep_answering(self) -> None:
+        """Answer the requests of members as they come, however long reading takes."""
+        while await self._members.asked.wait():
+            await self._survive(self._answer)
+
+    async def _answer(self) -> None:
+        """Answer all requests with one command."""
+        if not (requests := self._members.unanswered()):
+            return
+        takes = [(request.event_id, request.taker) for request in requests]
+        answers = await self._ask(*take_command(self._keys, self._integration, takes))
+        for request, taken in zip(requests, answers, strict=True):
+            if not request.answer.done():  # it is, where its member was cancelled meanwhile
+                request.answer.set_result(bool(taken))
 
     async def _let_begin(self) -> None:
         """Begin an epoch for the members that are joining, as far back as any of them has to begin."""
@@ -240,11 +252,13 @@ class StreamReader(SharedStreamProducer):
         """Send one command. Ends at once when it is cancelled, where redis-py may overhear that."""
         assert self._redis is not None
         asking = self._redis.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
-        self._asking = asyncio.ensure_future(asking)
+        future = asyncio.ensure_future(asking)
+        self._asking.add(future)
+        future.add_done_callback(self._asking.discard)
         try:
-            return await asyncio.shield(self._asking)
+            return await asyncio.shield(future)
         except asyncio.CancelledError:
-            self._asking.cancel()
+            future.cancel()
             raise
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -356,6 +357,25 @@ def test_exclusive_waiters_share_events_out(house: House) -> None:
     within(scenario)
 
 
+def test_many_exclusive_waiters_are_served_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though reading waits for a second at a time; each of 50 gets an event of its own."""
+    monkeypatch.setattr(reader, "BLOCK", 1000)
+
+    async def scenario() -> None:
+        start = str(house.stream.now())
+        triggerer = Triggerer(house.database)
+        for number in range(50):
+            triggerer.run(number, AwaitedEventTrigger("orders", {}, after=start, taker=f"t{number}"))
+        await asyncio.sleep(0.2)
+        ids = house.publish(*({"n": number} for number in range(50)))
+        began = time.monotonic()
+        await until(lambda: all(task.done() for task in triggerer.tasks.values()))
+        assert time.monotonic() - began < 5
+        assert sorted(event for number in range(50) for event in house.stored(number)) == ids
+
+    within(scenario)
+
+
 def test_who_gave_up_takes_nothing(house: House) -> None:
     """A task that was cancelled before Redis could be asked leaves the event to others."""
 
@@ -437,5 +457,21 @@ def test_it_runs_unshared_too(house: House) -> None:
         ids = house.publish({"n": 1}, {"n": 2})
         events = [event async for event in AwaitedEventTrigger("orders", {"n": 2}, after=start).run()]
         assert [event.payload["_incoming.event_id"] for event in events] == ids[1:]
+
+    within(scenario)
+
+
+def test_it_is_exclusive_unshared_too(house: House) -> None:
+    """Of two that run by themselves in one loop, each gets an event of its own."""
+
+    async def scenario() -> None:
+        start = str(house.stream.now())
+        ids = house.publish({"n": 1}, {"n": 2})
+
+        async def wait(taker: str) -> list[str]:
+            trigger = AwaitedEventTrigger("orders", after=start, taker=taker)
+            return [event.payload["_incoming.event_id"] async for event in trigger.run()]
+
+        assert sorted(await asyncio.gather(wait("one"), wait("two"))) == [[ids[0]], [ids[1]]]
 
     within(scenario)
