@@ -26,7 +26,7 @@ from airflow_incoming.core.redaction import passed_on
 #: How long an entry is kept, if the stream doesn't grow beyond its length before.
 KEPT = timedelta(days=7)
 
-_POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
+_POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,20})")
 
 
 class Position(NamedTuple):
@@ -40,11 +40,20 @@ class Position(NamedTuple):
 
 
 BEGINNING = Position(0)
+#: The greatest number that Redis gives.
+_LAST = 2**64 - 1
 
 
 def before(milliseconds: int) -> Position:
     """Return a position that whatever is published at this time or later comes after."""
     return Position(max(0, milliseconds - 1))
+
+
+def just_before(position: Position) -> Position:
+    """Return a position that this one comes after, and none between."""
+    if position.number or not position.milliseconds:
+        return Position(position.milliseconds, max(0, position.number - 1))
+    return Position(position.milliseconds - 1, _LAST)
 
 
 def parse_position(text: str) -> Position:
@@ -72,6 +81,10 @@ class Keys:
     def taker(self, integration: str, event_id: str) -> str:
         """Return the key that holds who took an event that only one may have."""
         return f"{self._of(integration)}:taker:{event_id}"
+
+    def own(self, integration: str, taker: str) -> str:
+        """Return the key that holds which event somebody has taken."""
+        return f"{self._of(integration)}:own:{taker}"
 
     @property
     def names(self) -> str:
@@ -105,6 +118,15 @@ class Entry:
             "body": self.body,
             "headers": self.headers,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Take:
+    """Somebody takes the event at a position, which only one may have."""
+
+    event_id: str
+    position: Position
+    taker: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

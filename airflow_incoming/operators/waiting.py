@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferralTimeout
 
 from airflow_incoming.core.errors import IncomingError, RedisUnavailable
-from airflow_incoming.core.stream import Position, before, sent_of
+from airflow_incoming.core.stream import Position, Take, before, just_before, sent_of
 from airflow_incoming.core.wanted import Wanted, full_names, wanted
 from airflow_incoming.operators import installation
 from airflow_incoming.stores.stream import EventStream
@@ -35,10 +35,12 @@ class WaitForIncomingEventOperator(BaseOperator):
 
     An event that came up to ``look_back`` before this task began to wait is found, too (the oldest of
     several). Redis keeps events for 7 days, and the newest ``[incoming] stream_length`` of an integration.
-    Give the task ``retries``: each try looks back, too, so a failure of Airflow's in between loses nothing.
+    Give the task ``retries``: each try looks back from its own start, so a failure of Airflow's in between
+    loses nothing as long as it and the delay are shorter than ``look_back``.
 
     ``exclusive``: no two waiting tasks get the same event; by default all that want it do. A retried or
-    cleared task finds the event again that it took.
+    cleared task finds the event again that it took, for as long as Redis keeps that; nobody else gets it,
+    even if the task fails afterwards.
 
     After ``timeout`` the task fails for good, or is skipped (``on_timeout="skip"``). What is returned is
     what a DAG run would receive as conf: the flattened payload with ``_incoming.event_id`` and the like;
@@ -85,6 +87,8 @@ class WaitForIncomingEventOperator(BaseOperator):
         try:
             stream = installation.stream()
             self._check_name(stream)
+            if taker is not None and (own := self._own(stream, wants, taker)):
+                return own
             position = before(stream.now().milliseconds - look_back)
             found, position = self._look(stream, wants, position, taker)
         except RedisUnavailable as error:
@@ -111,6 +115,21 @@ class WaitForIncomingEventOperator(BaseOperator):
                 "make look_back longer."
             ) from error
 
+    def _own(self, stream: EventStream, wants: Wanted, taker: str) -> dict[str, Any] | None:
+        """Return the event that this task took when it ran before, however long ago."""
+        position = stream.own(self.integration, taker=taker)
+        if position is None:
+            return None
+        for found, fields in stream.read(self.integration, after=just_before(position), limit=1):
+            if found == position:
+                sent = sent_of(self.integration, position, fields)
+                return dict(sent.conf) if wants.matches(sent.conf) else None
+        raise AirflowFailException(
+            "The event that this task took before is no longer in Redis, and it may not take another one. "
+            "Start a new DAG run; Airflow's Incoming pages show the event. [incoming] stream_length says how "
+            "many are kept."
+        )
+
     def _look(
         self, stream: EventStream, wants: Wanted, position: Position, taker: str | None
     ) -> tuple[dict[str, Any] | None, Position]:
@@ -123,7 +142,10 @@ class WaitForIncomingEventOperator(BaseOperator):
                     self.log.warning("%s It is left out", error)
                     continue
                 if wants.matches(sent.conf) and (
-                    taker is None or stream.take(self.integration, sent.event_id, taker=taker)
+                    taker is None
+                    or stream.take(
+                        self.integration, Take(event_id=sent.event_id, position=position, taker=taker)
+                    )
                 ):
                     self.log.info("Event %s had come before", sent.event_id)
                     return dict(sent.conf), position

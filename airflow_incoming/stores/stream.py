@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.core.stream import KEPT, Entry, Keys, Position, before, parse_position
+from airflow_incoming.core.stream import KEPT, Entry, Keys, Position, Take, before, parse_position
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 #: Somebody tells the names of integrations every few seconds; older ones are no news.
 NAMES_KEPT = timedelta(hours=1)
 
+#: Who has an event, and what somebody has, are written together, and kept from then on for as long.
 _TAKE = """
 local taken = {}
-for i, key in ipairs(KEYS) do
-    local taker = ARGV[i + 1]
-    redis.call('SET', key, taker, 'NX', 'PX', ARGV[1])
-    taken[i] = redis.call('GET', key) == taker and 1 or 0
+for i = 1, #KEYS / 2 do
+    local event, own, taker = KEYS[2 * i - 1], KEYS[2 * i], ARGV[2 * i]
+    redis.call('SET', event, taker, 'NX', 'PX', ARGV[1])
+    taken[i] = redis.call('GET', event) == taker and 1 or 0
+    if taken[i] == 1 then
+        redis.call('SET', own, ARGV[2 * i + 1], 'PX', ARGV[1])
+        redis.call('PEXPIRE', event, ARGV[1])
+    end
 end
 return taken
 """
@@ -51,8 +56,11 @@ class EventStream(Protocol):
     def read(self, integration: str, *, after: Position, limit: int) -> list[tuple[Position, dict[str, str]]]:
         """Return up to ``limit`` entries that come after a position, oldest first."""
 
-    def take(self, integration: str, event_id: str, *, taker: str) -> bool:
+    def take(self, integration: str, take: Take) -> bool:
         """Take an event that only one may have; True for whoever was first, and for nobody else ever."""
+
+    def own(self, integration: str, *, taker: str) -> Position | None:
+        """Return the position of the event that somebody took last; None where there is none."""
 
 
 class InMemoryStream:
@@ -64,6 +72,7 @@ class InMemoryStream:
         self._number = count()
         self._streams: dict[str, list[tuple[Position, dict[str, str]]]] = {}
         self._takers: dict[tuple[str, str], str] = {}
+        self._own: dict[tuple[str, str], Position] = {}
         self._names: frozenset[str] | None = None
 
     def publish(self, entries: Sequence[Entry]) -> None:
@@ -92,9 +101,16 @@ class InMemoryStream:
         """See :class:`EventStream`."""
         return [entry for entry in self._streams.get(integration, []) if entry[0] > after][:limit]
 
-    def take(self, integration: str, event_id: str, *, taker: str) -> bool:
+    def take(self, integration: str, take: Take) -> bool:
         """See :class:`EventStream`."""
-        return self._takers.setdefault((integration, event_id), taker) == taker
+        if self._takers.setdefault((integration, take.event_id), take.taker) != take.taker:
+            return False
+        self._own[integration, take.taker] = take.position
+        return True
+
+    def own(self, integration: str, *, taker: str) -> Position | None:
+        """See :class:`EventStream`."""
+        return self._own.get((integration, taker))
 
 
 class RedisStream:
@@ -151,10 +167,15 @@ class RedisStream:
         )
         return [entry_of_answer(entry) for entry in entries]
 
-    def take(self, integration: str, event_id: str, *, taker: str) -> bool:
+    def take(self, integration: str, take: Take) -> bool:
         """See :class:`EventStream`."""
-        ((taken,),) = self._exchange([take_command(self._keys, integration, [(event_id, taker)])])
+        ((taken,),) = self._exchange([take_command(self._keys, integration, [take])])
         return bool(taken)
+
+    def own(self, integration: str, *, taker: str) -> Position | None:
+        """See :class:`EventStream`."""
+        (held,) = self._exchange([("GET", self._keys.own(integration, taker))])
+        return parse_position(_text(held)) if held else None
 
     def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         from redis.exceptions import RedisError
@@ -171,11 +192,15 @@ class RedisStream:
         return answers
 
 
-def take_command(keys: Keys, integration: str, takes: Iterable[tuple[str, str]]) -> tuple[Any, ...]:
-    """Return the command that takes events, each (event id, taker); answered with 1 or 0 for each."""
-    takes = list(takes)
-    names = [keys.taker(integration, event_id) for event_id, _ in takes]
-    return ("EVAL", _TAKE, len(names), *names, milliseconds(KEPT), *(taker for _, taker in takes))
+def take_command(keys: Keys, integration: str, takes: Sequence[Take]) -> tuple[Any, ...]:
+    """Return the command that takes events; it is answered with 1 or 0 for each."""
+    names = [
+        key
+        for take in takes
+        for key in (keys.taker(integration, take.event_id), keys.own(integration, take.taker))
+    ]
+    arguments = [argument for take in takes for argument in (take.taker, str(take.position))]
+    return ("EVAL", _TAKE, len(names), *names, milliseconds(KEPT), *arguments)
 
 
 def entry_of_answer(answer: Any) -> tuple[Position, dict[str, str]]:

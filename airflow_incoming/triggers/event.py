@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedStreamProducer
 
 from airflow_incoming.core.integration import parse_name
-from airflow_incoming.core.stream import parse_position
+from airflow_incoming.core.stream import Sent, Take, parse_position
 from airflow_incoming.core.wanted import wanted
 from airflow_incoming.stores.dedup import connect_async
 from airflow_incoming.triggers.members import Broadcast, Member, Members, members_of
@@ -101,7 +101,7 @@ class IncomingEventTrigger(BaseEventTrigger):
                 if (
                     member.is_new(broadcast)
                     and self.wanted.matches(sent.conf)
-                    and await self._may_have(sent.event_id, members)
+                    and await self._may_have(sent, members)
                 ):
                     member.know(sent.event_id)
                     yield ArrivedEvent(sent.conf)
@@ -114,7 +114,7 @@ class IncomingEventTrigger(BaseEventTrigger):
     def _member(self) -> Member:
         return Member(cursor=self._cursor())
 
-    async def _may_have(self, event_id: str, members: Members) -> bool:
+    async def _may_have(self, sent: Sent, members: Members) -> bool:
         return True
 
     def _cursor(self) -> str:
@@ -150,10 +150,12 @@ class AwaitedEventTrigger(IncomingEventTrigger):
         return path, {**kwargs, "after": str(self.after), "taker": self.taker}
 
     def _member(self) -> Member:
-        return Member(start=self.after)
+        return Member(start=self.after, taker=self.taker)
 
-    async def _may_have(self, event_id: str, members: Members) -> bool:
-        return self.taker is None or await members.take(event_id, taker=self.taker)
+    async def _may_have(self, sent: Sent, members: Members) -> bool:
+        if self.taker is None:
+            return True
+        return await members.take(Take(event_id=sent.event_id, position=sent.position, taker=self.taker))
 
 
 def _reader(integration: str, members: Members) -> StreamReader:

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from airflow_incoming.core.stream import BEGINNING, Position, Sent
+from airflow_incoming.core.stream import BEGINNING, Position, Sent, Take
 
 #: Event ids by which a trigger knows duplicates: in memory, and beside its cursor in Redis.
 KNOWN = 10_000
@@ -32,12 +32,15 @@ class Broadcast:
 class Member:
     """One trigger. It begins after ``start``; None: where its ``cursor`` is, or else with what comes next.
 
+    Where it is the ``taker`` of an event that only one may have, and has taken one, it begins with that.
+
     ``handled`` is the last event that it has looked at, ``stored`` the last one up to which all that it
     made of events is persisted. ``known`` are ids of events that it has passed on.
     """
 
     start: Position | None = None
     cursor: str | None = None
+    taker: str | None = None
     epoch: int = 0
     handled: Position = BEGINNING
     stored: Position = BEGINNING
@@ -83,8 +86,7 @@ class Member:
 class Request:
     """A member wants an event that only one may have."""
 
-    event_id: str
-    taker: str
+    take: Take
     answer: asyncio.Future[bool]
 
 
@@ -109,10 +111,10 @@ class Members:
         """Forget a member."""
         self.all.discard(member)
 
-    async def take(self, event_id: str, *, taker: str) -> bool:
+    async def take(self, take: Take) -> bool:
         """Tell whether this taker may have an event that only one may have; waits while Redis is away."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.requests.append(Request(event_id=event_id, taker=taker, answer=answer))
+        self.requests.append(Request(take=take, answer=answer))
         self.asked.set()
         return await answer
 

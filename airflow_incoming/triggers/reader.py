@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
-from airflow_incoming.core.stream import BEGINNING, Keys, Position, parse_position, sent_of
+from airflow_incoming.core.stream import BEGINNING, Keys, Position, just_before, parse_position, sent_of
 from airflow_incoming.stores.stream import entry_of_answer, milliseconds, take_command
 from airflow_incoming.triggers.members import Broadcast, Member, Members
 
@@ -167,7 +167,7 @@ class StreamReader(SharedStreamProducer):
         """Answer all requests with one command."""
         if not (requests := self._members.unanswered()):
             return
-        takes = [(request.event_id, request.taker) for request in requests]
+        takes = [request.take for request in requests]
         answers = await self._ask(*take_command(self._keys, self._integration, takes))
         for request, taken in zip(requests, answers, strict=True):
             if not request.answer.done():  # it is, where its member was cancelled meanwhile
@@ -188,7 +188,7 @@ class StreamReader(SharedStreamProducer):
 
     async def _start_of(self, member: Member) -> Position:
         if member.start is not None:
-            return member.start
+            return await self._start_of_taker(member.start, member.taker)
         assert member.cursor is not None
         member.changed = True  # also says that it lives
         held = await self._ask("GET", self._keys.cursor(self._integration, member.cursor))
@@ -201,6 +201,11 @@ class StreamReader(SharedStreamProducer):
             return start
         newest = await self._ask("XREVRANGE", self._keys.events(self._integration), "+", "-", "COUNT", 1)
         return entry_of_answer(newest[0])[0] if newest else BEGINNING
+
+    async def _start_of_taker(self, start: Position, taker: str | None) -> Position:
+        """Return where a waiting task begins: at the event that it took, if it has taken one."""
+        held = taker and await self._ask("GET", self._keys.own(self._integration, taker))
+        return min(start, just_before(parse_position(held.decode()))) if held else start
 
     async def _check_loss(self, cursor: Position) -> None:
         """Say so where the stream has been cut off behind a cursor."""

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.core.stream import BEGINNING, Entry
+from airflow_incoming.core.stream import BEGINNING, Entry, Position, Take
 from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.stream import EventStream, InMemoryStream, RedisStream
 from workbench.redis import RedisServer
@@ -33,6 +33,10 @@ def entry(integration: str = "orders", body: str = "{}") -> Entry:
         body=body,
         headers='{"x-shop": "Zoë"}',
     )
+
+
+def take(event_id: str, taker: str, position: Position = BEGINNING) -> Take:
+    return Take(event_id=event_id, position=position, taker=taker)
 
 
 def test_what_is_published_is_read_in_order(make: Make) -> None:
@@ -74,11 +78,24 @@ def test_a_stream_is_bounded(make: Make) -> None:
 def test_one_taker_has_an_event(make: Make) -> None:
     """The first one, at every try; of each event another one may be the first."""
     stream = make()
-    assert stream.take("orders", "e1", taker="a")
-    assert not stream.take("orders", "e1", taker="b")
-    assert stream.take("orders", "e1", taker="a")
-    assert stream.take("orders", "e2", taker="b")
-    assert stream.take("other", "e1", taker="b")
+    assert stream.take("orders", take("e1", "a"))
+    assert not stream.take("orders", take("e1", "b"))
+    assert stream.take("orders", take("e1", "a"))
+    assert stream.take("orders", take("e2", "b"))
+    assert stream.take("other", take("e1", "b"))
+
+
+def test_a_taker_is_told_what_it_took(make: Make) -> None:
+    """Where it is in the stream, at any time; of whom took nothing, nothing."""
+    stream = make()
+    assert stream.own("orders", taker="a") is None
+    stream.take("orders", take("e1", "a", Position(17, 3)))
+    stream.take("orders", take("e1", "b", Position(18, 0)))
+    assert stream.own("orders", taker="a") == Position(17, 3)
+    assert stream.own("orders", taker="b") is None
+    assert stream.own("other", taker="a") is None
+    stream.take("orders", take("e2", "a", Position(19, 0)))
+    assert stream.own("orders", taker="a") == Position(19, 0)
 
 
 def test_names_and_memory(make: Make) -> None:
@@ -100,9 +117,9 @@ def test_streams_and_what_belongs_to_them_expire(redis_server: RedisServer) -> N
     client.xadd("test:{orders}:events", {"id": "old"}, id="1000-0")  # of 1970
     for _ in range(120):
         stream.publish([entry()])
-    stream.take("orders", "e1", taker="a")
+    stream.take("orders", take("e1", "a"))
     week = 7 * 24 * 3600 * 1000
-    for key in ("test:{orders}:events", "test:{orders}:taker:e1"):
+    for key in ("test:{orders}:events", "test:{orders}:taker:e1", "test:{orders}:own:a"):
         assert week - 60_000 < client.pttl(key) <= week
     assert b"1000-0" not in [position for position, _ in client.xrange("test:{orders}:events")]
     client.close()
@@ -117,7 +134,8 @@ def test_no_redis(redis_server: RedisServer) -> None:
         away.names,
         away.now,
         lambda: away.read("orders", after=BEGINNING, limit=1),
-        lambda: away.take("orders", "e", taker="a"),
+        lambda: away.take("orders", take("e", "a")),
+        lambda: away.own("orders", taker="a"),
     ]
     for verb in verbs:
         with pytest.raises(RedisUnavailable):

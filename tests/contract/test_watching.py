@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from airflow.triggers.shared_stream import SharedStreamManager
 
-from airflow_incoming.core.stream import Entry, Keys
+from airflow_incoming.core.stream import BEGINNING, Entry, Keys, Take
 from airflow_incoming.operators import installation
 from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.stream import RedisStream
@@ -357,6 +357,26 @@ def test_exclusive_waiters_share_events_out(house: House) -> None:
     within(scenario)
 
 
+def test_who_took_an_event_gets_it_whenever_it_waits_again(house: House) -> None:
+    """Though it begins later: Redis may have been out of reach when the task asked for its own."""
+
+    async def scenario() -> None:
+        start = str(house.stream.now())
+        (own,) = house.publish({"n": 1})
+        triggerer = Triggerer(house.database)
+        triggerer.run(1, AwaitedEventTrigger("orders", {}, after=start, taker="one"))
+        await until(lambda: house.stored(1) == [own])
+        house.publish({"n": 2})
+        await asyncio.sleep(0.01)
+        start = str(house.stream.now())
+        triggerer.run(2, AwaitedEventTrigger("orders", {}, after=start, taker="one"))
+        house.publish({"n": 3})
+        await until(lambda: house.stored(2) == [own])
+        await until(lambda: all(task.done() for task in triggerer.tasks.values()))
+
+    within(scenario)
+
+
 def test_many_exclusive_waiters_are_served_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though reading waits for a second at a time; each of 50 gets an event of its own."""
     monkeypatch.setattr(reader, "BLOCK", 1000)
@@ -383,7 +403,8 @@ def test_who_gave_up_takes_nothing(house: House) -> None:
         start = str(house.stream.now())
         triggerer = Triggerer(house.database)
         shared = members.members_of(AwaitedEventTrigger("orders", after=start).shared_stream_key())
-        asking = asyncio.ensure_future(shared.take("01890000-0000-7000-8000-000000000001", taker="gone"))
+        gone = Take(event_id="01890000-0000-7000-8000-000000000001", position=BEGINNING, taker="gone")
+        asking = asyncio.ensure_future(shared.take(gone))
         await asyncio.sleep(0)
         asking.cancel()
         triggerer.run(1, AwaitedEventTrigger("orders", {}, after=start, taker="one"))

@@ -10,7 +10,7 @@ import pytest
 from airflow_incoming.core.conf import conf_of
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event
-from airflow_incoming.core.stream import Keys, Position, entry_of, parse_position, sent_of
+from airflow_incoming.core.stream import Keys, Position, entry_of, just_before, parse_position, sent_of
 
 EVENT = Event(
     id=UUID("01890000-0000-7000-8000-000000000001"),
@@ -74,3 +74,12 @@ def test_keys_of_an_integration_share_a_slot() -> None:
     assert keys.cursor("orders", "c") == "shop:prod:{orders}:cursor:c"
     assert keys.taker("orders", "e") == "shop:prod:{orders}:taker:e"
     assert (keys.names, keys.memory) == ("shop:prod:integrations", "shop:prod:memory")
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [("7-3", "7-2"), ("7-0", "6-18446744073709551615"), ("0-0", "0-0")],
+)
+def test_just_before_leaves_nothing_out(position: str, expected: str) -> None:
+    """The greatest number that Redis gives precedes the next millisecond."""
+    assert str(just_before(parse_position(position))) == expected

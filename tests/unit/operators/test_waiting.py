@@ -118,6 +118,35 @@ def test_an_exclusive_event_is_skipped_by_others(house: House) -> None:
     assert raised.value.trigger.serialize()[1]["taker"] == "d/r2/t/-1"
 
 
+def test_a_cleared_task_finds_its_own_event_at_any_age(house: House) -> None:
+    """And takes nobody else's, though that comes within look_back and its own doesn't."""
+    own = house.publish(1, n=7)
+    waiting = operator(where={"n": 7}, exclusive=True)
+    assert execute(waiting)["_incoming.event_id"] == own
+    house.seconds += 3600
+    house.publish(2, n=7)
+    assert execute(waiting)["_incoming.event_id"] == own
+
+
+def test_an_event_that_was_taken_and_is_gone_fails_for_good(house: House) -> None:
+    """Rather than taking another one."""
+    house.publish(1, n=7)
+    waiting = operator(where={"n": 7}, exclusive=True)
+    execute(waiting)
+    for number in range(2, 1003):
+        house.publish(number, n=7)
+    with pytest.raises(AirflowFailException, match="The event that this task took before is no longer"):
+        execute(waiting)
+
+
+def test_what_a_task_took_for_something_else_is_left(house: House) -> None:
+    """Its DAG may have changed before it was cleared."""
+    house.publish(1, n=7)
+    execute(operator(where={"n": 7}, exclusive=True))
+    other = house.publish(2, n=8)
+    assert execute(operator(where={"n": 8}, exclusive=True))["_incoming.event_id"] == other
+
+
 def test_redis_is_waited_for_in_the_triggerer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the worker's clock, where Redis can't be asked for its own."""
 
