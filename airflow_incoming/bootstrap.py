@@ -103,7 +103,7 @@ def publisher() -> Publisher | None:
     if not options.redis_url:
         return None
     client = connect(options.redis_url, timeout=PUBLISH_TIMEOUT)
-    stream = RedisStream(client, prefix=options.redis_prefix, length=options.stream_length)
+    stream = RedisStream(client, prefix=options.redis_prefix, limits=options.stream_limits)
     return Publisher(engine(), stream, clock=utcnow)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_incoming.core.addresses import Networks, parse_networks
 from airflow_incoming.core.redis_url import parse_redis_url
+from airflow_incoming.core.stream import KEPT, Limits
 from airflow_incoming.core.units import Rate, format_duration, parse_duration, parse_rate, parse_size
 
 VERSION_ADDED = "0.1.0"
@@ -39,9 +40,13 @@ OPTIONS: dict[str, Option] = {
     "stream_length": Option(
         "10000",
         "Newest events of each integration that Redis keeps, for up to 7 days, for tasks and assets that "
-        "wait for them. Each takes about the size of its body; what a stopped triggerer misses beyond that "
-        "is lost to it.",
+        "wait for them. What a stopped triggerer misses beyond that is lost to it.",
         "integer",
+    ),
+    "stream_size": Option(
+        "64MiB",
+        "Memory that these events of one integration take at most; where bodies are large, fewer than "
+        "stream_length are kept.",
     ),
     "base_url": Option(
         "",
@@ -108,6 +113,7 @@ class Settings:
     redis_url: str
     redis_prefix: str
     stream_length: int
+    stream_size: int
     base_url: str
     max_body: int
     max_conf: int
@@ -131,6 +137,11 @@ class Settings:
     silent_after: timedelta
     flask_blueprint: bool
 
+    @property
+    def stream_limits(self) -> Limits:
+        """How much is kept of accepted events for what waits for them: no longer than the events are."""
+        return Limits(length=self.stream_length, size=self.stream_size, kept=min(KEPT, self.event_retention))
+
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "int": lambda text: _positive(text),  # defined below
@@ -140,9 +151,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "Networks": parse_networks,
     "str": str,
 }
-_SIZES = frozenset(
-    name for name in OPTIONS if name in ("max_body", "max_conf", "max_header_bytes", "max_buffered")
-)
+_SIZES = frozenset({"max_body", "max_conf", "max_header_bytes", "max_buffered", "stream_size"})
 
 
 def read_settings(get: Callable[[str], str | None]) -> Settings:

@@ -23,7 +23,7 @@ from airflow_incoming.core.messages import Event
 from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.redaction import passed_on
 
-#: How long an entry is kept, if the stream doesn't grow beyond its length before.
+#: How long an entry is kept at most, and how long it is known who took an event.
 KEPT = timedelta(days=7)
 
 _POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,20})")
@@ -40,6 +40,8 @@ class Position(NamedTuple):
 
 
 BEGINNING = Position(0)
+#: Bytes of an entry besides body and headers.
+OVERHEAD = 200
 #: The greatest number that Redis gives.
 _LAST = 2**64 - 1
 
@@ -62,6 +64,15 @@ def parse_position(text: str) -> Position:
     if found is None:
         raise ValueError(f"{text!r} is no position in a stream")
     return Position(int(found[1]), int(found[2]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How much of an integration's stream is kept: entries, bytes of memory, and for how long."""
+
+    length: int
+    size: int
+    kept: timedelta = KEPT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +129,11 @@ class Entry:
             "body": self.body,
             "headers": self.headers,
         }
+
+    @property
+    def size(self) -> int:
+        """Return about how many bytes of memory the entry takes."""
+        return len(self.body.encode()) + len(self.headers.encode()) + OVERHEAD
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

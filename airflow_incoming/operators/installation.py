@@ -46,7 +46,7 @@ def stream() -> EventStream:
     """Return the streams of accepted events; connects at first use. Raises RedisNotConfigured."""
     options = with_redis("Waiting for events")
     client = connect(options.redis_url, timeout=REDIS_TIMEOUT)
-    return RedisStream(client, prefix=options.redis_prefix, length=options.stream_length)
+    return RedisStream(client, prefix=options.redis_prefix, limits=options.stream_limits)
 
 
 def with_redis(what: str, instead: str = "") -> Settings:

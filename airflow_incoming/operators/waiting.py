@@ -34,7 +34,8 @@ class WaitForIncomingEventOperator(BaseOperator):
     passes on. ``7`` finds the number and the text, ``'"7"'`` the text alone. Without it any event will do.
 
     An event that came up to ``look_back`` before this task began to wait is found, too (the oldest of
-    several). Redis keeps events for 7 days, and the newest ``[incoming] stream_length`` of an integration.
+    several). Redis keeps events for 7 days at most, and the newest ``[incoming] stream_length`` of an
+    integration, or ``stream_size`` of them.
     Give the task ``retries``: each try looks back from its own start, so a failure of Airflow's in between
     loses nothing as long as it and the delay are shorter than ``look_back``.
 
@@ -126,8 +127,8 @@ class WaitForIncomingEventOperator(BaseOperator):
                 return dict(sent.conf) if wants.matches(sent.conf) else None
         raise AirflowFailException(
             "The event that this task took before is no longer in Redis, and it may not take another one. "
-            "Start a new DAG run; Airflow's Incoming pages show the event. [incoming] stream_length says how "
-            "many are kept."
+            "Start a new DAG run; Airflow's Incoming pages show the event. [incoming] stream_length and "
+            "stream_size say how many are kept."
         )
 
     def _look(

@@ -1,20 +1,31 @@
 """The streams of accepted events: Redis, and a twin in memory.
 
 Published to by dispatchers, read by tasks. Triggers read them, too, but asynchronously: see
-:mod:`airflow_incoming.triggers`. Streams are bounded, in length and in time.
+:mod:`airflow_incoming.triggers`. Streams are bounded in length, in memory and
+in time; room is made before something is added, so that a Redis that is full can be left that way.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.core.stream import KEPT, Entry, Keys, Position, Take, before, parse_position
+from airflow_incoming.core.stream import (
+    KEPT,
+    OVERHEAD,
+    Entry,
+    Keys,
+    Limits,
+    Position,
+    Take,
+    before,
+    parse_position,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -22,6 +33,18 @@ if TYPE_CHECKING:
 #: Somebody tells the names of integrations every few seconds; older ones are no news.
 NAMES_KEPT = timedelta(hours=1)
 
+#: Cuts off the oldest entries until the rest takes no more memory than this; a tenth at least, lest that
+#: happens at every publishing. Entries differ in size, so it looks again. XTRIM works in a full Redis, too.
+_MAKE_ROOM = """
+local length = redis.call('XLEN', KEYS[1])
+while length > 0 do
+    local size = redis.call('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 0)
+    if size <= tonumber(ARGV[1]) then break end
+    length = math.floor(length * 0.9)
+    redis.call('XTRIM', KEYS[1], 'MAXLEN', length)
+end
+return length
+"""
 #: Who has an event, and what somebody has, are written together, and kept from then on for as long.
 _TAKE = """
 local taken = {}
@@ -66,8 +89,8 @@ class EventStream(Protocol):
 class InMemoryStream:
     """The twin: lists, for one process."""
 
-    def __init__(self, *, length: int, clock: Callable[[], float] = time.time) -> None:
-        self._length = length
+    def __init__(self, *, limits: Limits, clock: Callable[[], float] = time.time) -> None:
+        self._limits = limits
         self._clock = clock
         self._number = count()
         self._streams: dict[str, list[tuple[Position, dict[str, str]]]] = {}
@@ -81,7 +104,9 @@ class InMemoryStream:
             stream = self._streams.setdefault(entry.integration, [])
             position = Position(int(self._clock() * 1000), next(self._number))
             stream.append((position, entry.fields()))
-            del stream[: -self._length]
+            del stream[: -self._limits.length]
+            while len(stream) > 1 and sum(_size(fields) for _, fields in stream) > self._limits.size:
+                del stream[0]
 
     def announce(self, names: Iterable[str]) -> bool:
         """See :class:`EventStream`."""
@@ -114,30 +139,46 @@ class InMemoryStream:
 
 
 class RedisStream:
-    """Redis streams, ``<prefix>:{<integration>}:events``, of about ``length`` entries at most."""
+    """Redis streams, ``<prefix>:{<integration>}:events``, which keep to the limits more or less."""
 
-    def __init__(self, client: Redis, *, prefix: str, length: int) -> None:
+    def __init__(self, client: Redis, *, prefix: str, limits: Limits) -> None:
         self._client = client
         self._keys = Keys(prefix=prefix)
-        self._length = length
+        self._limits = limits
+        #: Bytes by stream that may be added before its memory is looked at again: that takes a millisecond.
+        self._room: dict[str, int] = {}
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """See :class:`EventStream`; one round trip."""
         if not entries:
             return
-        oldest = int((time.time() - KEPT.total_seconds()) * 1000)
-        keys = [self._keys.events(entry.integration) for entry in entries]
-        commands: list[tuple[Any, ...]] = []
-        for key, entry in zip(keys, entries, strict=True):
-            fields = [part for field in entry.fields().items() for part in field]
-            commands.append(("XADD", key, "MAXLEN", "~", self._length, "*", *fields))
-        for key in dict.fromkeys(keys):
-            commands.append(("XTRIM", key, "MINID", "~", oldest))
-            commands.append(("PEXPIRE", key, milliseconds(KEPT)))
-        answers = self._exchange(commands)[: len(entries)]
+        streams: dict[str, list[Entry]] = {}
+        for entry in entries:
+            streams.setdefault(self._keys.events(entry.integration), []).append(entry)
+        commands = [command for key, added in streams.items() for command in self._appending(key, added)]
+        try:
+            answers = self._exchange(commands)
+        except RedisUnavailable:
+            self._room.clear()
+            raise
         refused = [answer for answer in answers if isinstance(answer, Exception)]
         if refused:
+            self._room.clear()
             raise RedisUnavailable(f"Redis refuses: {type(refused[0]).__name__}") from refused[0]
+
+    def _appending(self, key: str, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
+        limits, room = self._limits, self._room.get(key, 0)
+        oldest = int((time.time() - limits.kept.total_seconds()) * 1000)
+        yield ("XTRIM", key, "MINID", "~", oldest)
+        for entry in entries:
+            if room < entry.size:  # a batch may be larger than all that is kept
+                room = max(entry.size, limits.size // 16)
+                yield ("EVAL", _MAKE_ROOM, 1, key, limits.size - room)
+            room -= entry.size
+            fields = [part for field in entry.fields().items() for part in field]
+            yield ("XADD", key, "MAXLEN", "~", limits.length, "*", *fields)
+        self._room[key] = room
+        yield ("PEXPIRE", key, milliseconds(limits.kept))
 
     def announce(self, names: Iterable[str]) -> bool:
         """See :class:`EventStream`; one round trip."""
@@ -208,6 +249,10 @@ def entry_of_answer(answer: Any) -> tuple[Position, dict[str, str]]:
     position, fields = answer
     pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
     return parse_position(_text(position)), {_text(name): _text(value) for name, value in pairs}
+
+
+def _size(fields: Mapping[str, str]) -> int:
+    return len(fields["body"].encode()) + len(fields["headers"].encode()) + OVERHEAD
 
 
 def milliseconds(duration: timedelta) -> int:

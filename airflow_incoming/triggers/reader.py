@@ -216,7 +216,8 @@ class StreamReader(SharedStreamProducer):
         if oldest and entry_of_answer(oldest[0])[0] > cursor:
             log.error(
                 "Events of integration %s may be lost to a watcher: Redis keeps none as old as the last one "
-                "that it has seen. Raise [incoming] stream_length if so many come while no triggerer runs.",
+                "that it has seen. Raise [incoming] stream_length or stream_size if so many come while no "
+                "triggerer runs.",
                 self._integration,
             )
 

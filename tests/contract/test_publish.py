@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
 
 from airflow_incoming.core.errors import DatabaseUnavailable, DispatchFailed, RedisUnavailable
-from airflow_incoming.core.stream import BEGINNING, Entry
+from airflow_incoming.core.stream import BEGINNING, Entry, Limits
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.publish import Publisher
-from airflow_incoming.stores.stream import InMemoryStream
+from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.stream import InMemoryStream, RedisStream
 from tests.contract.samples import WEEK
 from tests.contract.test_dispatch import House as DispatchHouse
+from workbench.redis import RedisServer
 
 
 class Unreliable(InMemoryStream):
     """A stream that can be out of reach, and lose its memory."""
 
     def __init__(self) -> None:
-        super().__init__(length=1000)
+        super().__init__(limits=Limits(length=1000, size=2**30))
         self.away = False
 
     def publish(self, entries: Sequence[Entry]) -> None:
@@ -43,10 +46,10 @@ class Unreliable(InMemoryStream):
 class House(DispatchHouse):
     """The dispatcher's house, with a stream."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, stream: Any) -> None:
         super().__init__(engine)
         self.seconds = 0.0
-        self.stream = Unreliable()
+        self.stream = stream
         self.publisher = Publisher(engine, self.stream, clock=self.clock, monotonic=lambda: self.seconds)
         self.dispatcher = Dispatcher(
             engine, self.launcher, clock=self.clock, batch=10, publisher=self.publisher
@@ -65,7 +68,7 @@ class House(DispatchHouse):
 
 @pytest.fixture
 def house(engine: Engine) -> House:
-    return House(engine)
+    return House(engine, Unreliable())
 
 
 def test_an_event_is_published_once(house: House) -> None:
@@ -189,3 +192,24 @@ def test_an_event_that_is_gone_is_forgotten(house: House) -> None:
     house.catch_up()
     assert house.published() == []
     assert not house.publisher.catch_up()
+
+
+def test_a_full_redis_is_published_to_when_it_has_room_again(
+    engine: Engine, redis_server: RedisServer
+) -> None:
+    """Events run meanwhile, and none is left out afterwards."""
+    redis_server.flush()
+    client = connect(redis_server.url, timeout=5)
+    house = House(engine, RedisStream(client, prefix="test", limits=Limits(length=1000, size=2**20)))
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", 1)
+    try:
+        ids = house.accept(*(f'{{"order": {{"id": {n}}}}}' for n in range(40)))
+        assert house.dispatcher.drain().dispatched == 40
+        house.catch_up()
+        assert house.published() == []
+    finally:
+        client.config_set("maxmemory", 0)
+    house.catch_up()
+    assert set(house.published()) == set(ids)
+    client.close()

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.core.stream import Entry
+from airflow_incoming.core.stream import Entry, Limits
 from airflow_incoming.operators import installation
 from airflow_incoming.stores.dedup import Known, Memory, RedisDedup, connect
 from airflow_incoming.stores.stream import RedisStream
@@ -64,7 +64,7 @@ def test_a_service_that_nobody_watches_is_an_outage(sentinel: int) -> None:
 def test_a_deferred_task_gets_its_event(sentinel: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The triggerer finds the primary as all others do, and leaves no connection to sentinels behind."""
     url = f"redis+sentinel://127.0.0.1:{sentinel}/hooks/1"
-    stream = RedisStream(connect(url), prefix="behind-sentinel", length=10)
+    stream = RedisStream(connect(url), prefix="behind-sentinel", limits=Limits(length=10, size=2**20))
     watch = connect(f"redis://127.0.0.1:{sentinel}")
     monkeypatch.setenv("AIRFLOW__INCOMING__REDIS_URL", url)
     monkeypatch.setenv("AIRFLOW__INCOMING__REDIS_PREFIX", "behind-sentinel")

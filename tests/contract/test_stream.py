@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
+import redis
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.core.stream import BEGINNING, Entry, Position, Take
+from airflow_incoming.core.stream import BEGINNING, Entry, Limits, Position, Take
 from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.stream import EventStream, InMemoryStream, RedisStream
 from workbench.redis import RedisServer
+
+LIMITS = Limits(length=10, size=2**20)
 
 Make = Callable[..., EventStream]
 
@@ -19,10 +23,13 @@ Make = Callable[..., EventStream]
 @pytest.fixture(params=["memory", "redis"])
 def make(request: pytest.FixtureRequest) -> Make:
     if request.param == "memory":
-        return lambda length=1000: InMemoryStream(length=length)
+        return lambda length=1000, size=2**30: InMemoryStream(limits=Limits(length=length, size=size))
     server = request.getfixturevalue("redis_server")
     server.flush()
-    return lambda length=1000: RedisStream(connect(server.url, timeout=5), prefix="test", length=length)
+    client = connect(server.url, timeout=5)
+    return lambda length=1000, size=2**30: RedisStream(
+        client, prefix="test", limits=Limits(length=length, size=size)
+    )
 
 
 def entry(integration: str = "orders", body: str = "{}") -> Entry:
@@ -75,6 +82,21 @@ def test_a_stream_is_bounded(make: Make) -> None:
     assert kept == [each.event_id for each in entries[-len(kept) :]]
 
 
+def test_a_stream_is_bounded_in_memory(make: Make) -> None:
+    """Whatever the sizes of entries are, also within one batch; the newest remain."""
+    stream = make(size=1_000_000)
+    entries = [entry(body=json.dumps("s" * 1000)) for _ in range(200)]
+    entries += [entry(body=json.dumps("l" * 100_000)) for _ in range(30)]
+    stream.publish(entries[:100])
+    stream.publish(entries[100:])
+    read = [fields["id"] for _, fields in stream.read("orders", after=BEGINNING, limit=1000)]
+    assert 5 <= len(read) <= 10
+    assert read == [each.event_id for each in entries[-len(read) :]]
+    huge = entry(body=json.dumps("h" * 2_000_000))
+    stream.publish([huge])
+    assert [fields for _, fields in stream.read("orders", after=BEGINNING, limit=9)] == [huge.fields()]
+
+
 def test_one_taker_has_an_event(make: Make) -> None:
     """The first one, at every try; of each event another one may be the first."""
     stream = make()
@@ -113,7 +135,7 @@ def test_streams_and_what_belongs_to_them_expire(redis_server: RedisServer) -> N
     """Nothing is kept for longer than a week, however quiet an integration is."""
     redis_server.flush()
     client = connect(redis_server.url, timeout=5)
-    stream = RedisStream(client, prefix="test", length=10)
+    stream = RedisStream(client, prefix="test", limits=LIMITS)
     client.xadd("test:{orders}:events", {"id": "old"}, id="1000-0")  # of 1970
     for _ in range(120):
         stream.publish([entry()])
@@ -125,9 +147,43 @@ def test_streams_and_what_belongs_to_them_expire(redis_server: RedisServer) -> N
     client.close()
 
 
+def fill(stream: EventStream, body: str) -> None:
+    """Publish until Redis refuses that."""
+    for _ in range(100_000):
+        try:
+            stream.publish([entry(body=body)])
+        except RedisUnavailable as error:
+            assert "refuses" in error.detail  # noqa: PT017  # many calls, and the last one is refused
+            return
+    raise AssertionError("Redis takes everything")
+
+
+def test_a_full_redis_is_left_again(redis_server: RedisServer) -> None:
+    """Where less is to be kept than there is, that makes room first; else publishing says that it is full."""
+    redis_server.flush()
+    client = connect(redis_server.url, timeout=5)
+    large = [entry(body=json.dumps("x" * 200_000))]
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", client.info("memory")["used_memory"] + 10_000_000)
+    try:
+        unbounded = RedisStream(client, prefix="test", limits=Limits(length=1000, size=2**30))
+        for body in ("x" * 200_000, "x" * 2000, "x"):
+            fill(unbounded, json.dumps(body))
+        with pytest.raises(redis.ResponseError):
+            client.rpush("test:some", *range(1000))
+        bounded = RedisStream(client, prefix="test", limits=Limits(length=1000, size=5_000_000))
+        for _ in range(100):
+            bounded.publish(large)
+            assert client.memory_usage("test:{orders}:events", samples=0) < 5_500_000
+        client.rpush("test:some", *range(1000))
+    finally:
+        client.config_set("maxmemory", 0)
+        client.close()
+
+
 def test_no_redis(redis_server: RedisServer) -> None:
     """Every verb says the same when Redis is out of reach, or refuses."""
-    away = RedisStream(connect("redis://127.0.0.1:1/0", timeout=1), prefix="test", length=10)
+    away = RedisStream(connect("redis://127.0.0.1:1/0", timeout=1), prefix="test", limits=LIMITS)
     verbs: list[Callable[[], object]] = [
         lambda: away.publish([entry()]),
         lambda: away.announce(["a"]),
@@ -143,5 +199,5 @@ def test_no_redis(redis_server: RedisServer) -> None:
     client = connect(redis_server.url, timeout=5)
     client.set("test:{odd}:events", "not a stream")
     with pytest.raises(RedisUnavailable, match="refuses"):
-        RedisStream(client, prefix="test", length=10).publish([entry(), entry("odd")])
+        RedisStream(client, prefix="test", limits=LIMITS).publish([entry(), entry("odd")])
     client.close()

@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 from airflow.triggers.shared_stream import SharedStreamManager
 
-from airflow_incoming.core.stream import BEGINNING, Entry, Keys, Take
+from airflow_incoming.core.stream import BEGINNING, Entry, Keys, Limits, Take
 from airflow_incoming.operators import installation
 from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.stream import RedisStream
 from airflow_incoming.triggers import members, reader
 from airflow_incoming.triggers.event import AwaitedEventTrigger, IncomingEventTrigger
 from workbench.redis import RedisServer
+
+LIMITS = Limits(length=1000, size=2**30)
 
 
 class Triggerer:
@@ -84,7 +86,7 @@ class House:
     def __init__(self, server: RedisServer) -> None:
         self.server = server
         self.client = connect(server.url, timeout=5)
-        self.stream = RedisStream(self.client, prefix="test", length=1000)
+        self.stream = RedisStream(self.client, prefix="test", limits=LIMITS)
         self.database: dict[int, list[dict[str, Any]]] = {}
         self.published = 0
 

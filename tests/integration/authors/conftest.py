@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_incoming.core.stream import BEGINNING
+from airflow_incoming.core.stream import BEGINNING, Limits
 from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.stream import RedisStream
 from tests.house import Builder, House, healthy
@@ -64,7 +64,7 @@ class Author:
         """Return the ids of the events in an integration's stream."""
         assert self.house.redis is not None
         client = connect(self.house.redis.url, timeout=5)
-        stream = RedisStream(client, prefix=PREFIX, length=10_000)
+        stream = RedisStream(client, prefix=PREFIX, limits=Limits(length=10_000, size=2**26))
         read = stream.read(integration, after=BEGINNING, limit=10_000)
         client.close()
         return [fields["id"] for _, fields in read]

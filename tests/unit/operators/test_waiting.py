@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import (
 )
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.core.stream import Entry
+from airflow_incoming.core.stream import Entry, Limits
 from airflow_incoming.operators import WaitForIncomingEventOperator, installation
 from airflow_incoming.operators.waiting import UnknownIntegration
 from airflow_incoming.stores.stream import InMemoryStream
@@ -57,7 +57,9 @@ class House:
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    house = House(InMemoryStream(length=1000, clock=lambda: house.seconds), 1_700_000_000.0)
+    house = House(
+        InMemoryStream(limits=Limits(length=1000, size=2**30), clock=lambda: house.seconds), 1_700_000_000.0
+    )
     monkeypatch.setattr(installation, "stream", lambda: house.stream)
     return house
 
