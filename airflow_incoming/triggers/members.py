@@ -22,10 +22,11 @@ KNOWN_FOR_LONGER = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Broadcast:
-    """One event on its way to all members."""
+    """One event on its way to all members. ``size``: characters of its body."""
 
     epoch: int
     sent: Sent
+    size: int
 
 
 @dataclass(kw_only=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
-from airflow_incoming.core.stream import BEGINNING, Keys, Position, just_before, parse_position, sent_of
+from airflow_incoming.core.stream import BEGINNING, Keys, Position, Sent, just_before, parse_position, sent_of
 from airflow_incoming.stores.stream import entry_of_answer, milliseconds, take_command
 from airflow_incoming.triggers.members import Broadcast, Member, Members
 
@@ -28,11 +28,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_Entry = tuple[Position, dict[str, str]]
+
 #: Milliseconds that Redis waits for an event, and so the longest that a member waits to begin.
 BLOCK = 1000
 #: Events that are read at a time, and most that may be on their way to being persisted: Airflow fails
 #: a trigger that falls more than [triggerer] shared_stream_subscriber_queue_size behind.
 BATCH, ON_THEIR_WAY = 50, 400
+#: Characters of bodies that are read at a time and may be on their way: parsed, they take ten times that.
+BATCH_SIZE, SIZE_ON_THEIR_WAY = 1024 * 1024, 4 * 1024 * 1024
+#: Characters from which a body is parsed in a thread, lest all triggers stand still meanwhile.
+LARGE = 16 * 1024
 #: Seconds in which other members may join before reading begins.
 GATHERING = 0.3
 #: How long a watcher may be away and still find its place, and seconds after which that is written anew,
@@ -64,6 +70,8 @@ class StreamReader(SharedStreamProducer):
         self._keys = Keys(prefix=prefix)
         self._most_on_their_way = on_their_way
         self._on_their_way = 0
+        self._size_on_their_way = 0
+        self._count = 1
         self._redis: Redis | None = None
         self._asking: set[asyncio.Future[Any]] = set()
         self._answering: asyncio.Task[None] | None = None
@@ -76,11 +84,17 @@ class StreamReader(SharedStreamProducer):
         self._redis = self._connect()
         self._answering = asyncio.create_task(self._keep_answering())
         while not self._answering.done():
-            for broadcast in await self._survive(self._read):
-                while self._on_their_way >= self._most_on_their_way:
+            read = await self._survive(self._read)
+            epoch = self._members.epoch
+            for position, fields in read or ():
+                while self._is_full():
                     await self._survive(self._serve)
                     await asyncio.sleep(0.05)
+                if (sent := await self._parse(position, fields)) is None:
+                    continue
+                broadcast = Broadcast(epoch=epoch, sent=sent, size=len(fields["body"]))
                 self._on_their_way += 1
+                self._size_on_their_way += broadcast.size
                 yield broadcast, broadcast
                 await asyncio.sleep(0)  # lets the members look at it
         self._answering.result()  # raises what nobody has foreseen
@@ -88,6 +102,7 @@ class StreamReader(SharedStreamProducer):
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         """Note how far the members are; it is written to Redis by the reader, on its connection."""
         self._on_their_way -= len(batch)
+        self._size_on_their_way -= sum(item.broker_payload.size for item in batch)
         now = time.monotonic()
         for broadcast, outcome in batch:
             failed = outcome.failed or outcome.rejected
@@ -110,47 +125,52 @@ class StreamReader(SharedStreamProducer):
         finally:
             await self._redis.aclose()
 
-    async def _survive(self, act: Callable[[], Any]) -> list[Broadcast]:
-        """Do something with Redis; while it is out of reach, wait and return nothing."""
+    async def _survive(self, act: Callable[[], Any]) -> Any:
+        """Do something with Redis and return its answer; while it is out of reach, wait and return None."""
         from redis.exceptions import RedisError
 
         try:
-            done: list[Broadcast] = await act() or []
+            done = await act()
         except (RedisError, OSError) as error:
             if not self._pause:
                 log.warning("Redis can't be reached (%s); waiting for it", error)
             self._pause = min(self._pause * 2 or 0.25, LONGEST_PAUSE)
             await asyncio.sleep(self._pause)
-            return []
+            return None
         if self._pause:
             log.info("Redis is back")
             self._pause = 0.0
         return done
 
-    async def _read(self) -> list[Broadcast]:
+    async def _read(self) -> list[_Entry]:
         await self._serve()
         if self._position is None:
             await asyncio.sleep(0.05)
             return []
         answer = await self._ask(
-            *("XREAD", "COUNT", BATCH, "BLOCK", BLOCK, "STREAMS"),
+            *("XREAD", "COUNT", self._count, "BLOCK", BLOCK, "STREAMS"),
             self._keys.events(self._integration),
             str(self._position),
         )
-        return self._broadcasts(_entries(answer))
+        read = [entry_of_answer(entry) for entry in _entries(answer)]
+        if read:
+            self._position, _ = read[-1]
+            size = sum(len(fields.get("body", "")) for _, fields in read) // len(read)
+            self._count = max(1, min(BATCH, self._count * 2, BATCH_SIZE // max(1, size)))
+        return read
 
-    def _broadcasts(self, entries: Sequence[Any]) -> list[Broadcast]:
-        broadcasts = []
-        for entry in entries:
-            position, fields = entry_of_answer(entry)
-            self._position = position
-            try:
-                sent = sent_of(self._integration, position, fields)
-            except ValueError as error:
-                log.error("%s It is left out.", error)
-                continue
-            broadcasts.append(Broadcast(epoch=self._members.epoch, sent=sent))
-        return broadcasts
+    async def _parse(self, position: Position, fields: dict[str, str]) -> Sent | None:
+        """Return the event of an entry; None where somebody else wrote that."""
+        try:
+            if len(fields.get("body", "")) < LARGE:
+                return sent_of(self._integration, position, fields)
+            return await asyncio.to_thread(sent_of, self._integration, position, fields)
+        except ValueError as error:
+            log.error("%s It is left out.", error)
+            return None
+
+    def _is_full(self) -> bool:
+        return self._on_their_way >= self._most_on_their_way or self._size_on_their_way >= SIZE_ON_THEIR_WAY
 
     async def _serve(self) -> None:
         """Let new members begin, write cursors."""

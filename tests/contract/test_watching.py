@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from airflow.triggers.shared_stream import SharedStreamManager
 
-from airflow_incoming.core.stream import BEGINNING, Entry, Keys, Limits, Take
+from airflow_incoming.core.stream import BEGINNING, Entry, Keys, Limits, Position, Sent, Take
 from airflow_incoming.operators import installation
 from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.stream import RedisStream
@@ -292,6 +293,34 @@ def test_a_flood_fails_no_trigger(house: House) -> None:
         ids = house.publish(*({"n": number} for number in range(1000)))
         await until(lambda: len(house.stored(1)) == 1000, triggerer)
         assert (house.stored(1), house.stored(2)) == (ids, [ids[900]])
+        await triggerer.stop()
+
+    within(scenario)
+
+
+def test_large_events_come_a_few_at_a_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more is in memory than may be; what is large is parsed beside the event loop."""
+    monkeypatch.setattr(reader, "SIZE_ON_THEIR_WAY", 100_000)
+    threads = set()
+
+    def sent_of(integration: str, position: Position, fields: dict[str, str]) -> Sent:
+        threads.add(threading.current_thread())
+        return parse(integration, position, fields)
+
+    parse = reader.sent_of
+    monkeypatch.setattr(reader, "sent_of", sent_of)
+
+    async def scenario() -> None:
+        triggerer = Triggerer(house.database)
+        triggerer.run(1, watcher())
+        await until(begun(house, 1))
+        ids = house.publish(*({"s": "x" * 30_000} for _ in range(20)))
+        await until(lambda: len(house.stored(1)) == 4)
+        await asyncio.sleep(0.5)
+        assert len(house.stored(1)) == 4
+        assert threading.main_thread() not in threads
+        await until(lambda: len(house.stored(1)) == 20, triggerer)
+        assert house.stored(1) == ids
         await triggerer.stop()
 
     within(scenario)
