@@ -14,6 +14,7 @@ from airflow_incoming.core.integration import parse_name
 from airflow_incoming.core.stream import Sent, Take, parse_position
 from airflow_incoming.core.wanted import wanted
 from airflow_incoming.stores.dedup import connect_async
+from airflow_incoming.triggers.assets import AssetMemory
 from airflow_incoming.triggers.members import Broadcast, Member, Members, members_of
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ class IncomingEventTrigger(BaseEventTrigger):
     ``{"header.x-shop": "de"}`` for a header that the integration passes on. Give it to an ``AssetWatcher``.
 
     It begins with the events that come after it was first started, and after a restart goes on where it
-    was. Each event comes at least once; its ``_incoming.event_id`` tells duplicates apart, and those
-    that the trigger itself can recognise it drops. Raises ValueError that names what is wrong.
+    was; if Redis came back empty in between, with all that this has got since. Each event comes at least
+    once; its ``_incoming.event_id`` tells duplicates apart, and those that the trigger itself can recognise
+    it drops. Raises ValueError that names what is wrong.
     """
 
     #: Triggers of one kind and integration share a reader. Those that come and go don't disturb the others.
@@ -94,10 +96,14 @@ class IncomingEventTrigger(BaseEventTrigger):
     async def _filter(
         self, stream: AsyncIterator[Broadcast], members: Members
     ) -> AsyncIterator[TriggerEvent]:
-        member = members.join(self._member())
+        memory = AssetMemory(self.asset_state_store)
+        member = members.join(await self._member(memory))
         try:
             async for broadcast in stream:
                 sent = broadcast.sent
+                if member.cursor and member.epoch and not member.known_to_airflow:
+                    member.known_to_airflow = True
+                    await memory.note_begun(member.cursor)
                 if (
                     member.is_new(broadcast)
                     and self.wanted.matches(sent.conf)
@@ -111,16 +117,16 @@ class IncomingEventTrigger(BaseEventTrigger):
         finally:
             members.leave(member)
 
-    def _member(self) -> Member:
-        return Member(cursor=self._cursor())
+    async def _member(self, memory: AssetMemory) -> Member:
+        cursor = self._cursor(memory)
+        return Member(cursor=cursor, known_to_airflow=await memory.has_begun(cursor))
 
     async def _may_have(self, sent: Sent, members: Members) -> bool:
         return True
 
-    def _cursor(self) -> str:
+    def _cursor(self, memory: AssetMemory) -> str:
         """Return a name that is the same after a restart, and another one for each asset."""
-        assets = sorted(getattr(self.asset_state_store, "_by_name", ()))
-        return hashlib.sha256(json.dumps([*self.serialize(), assets]).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps([*self.serialize(), memory.names]).encode()).hexdigest()[:32]
 
 
 class AwaitedEventTrigger(IncomingEventTrigger):
@@ -149,7 +155,7 @@ class AwaitedEventTrigger(IncomingEventTrigger):
         path, kwargs = super().serialize()
         return path, {**kwargs, "after": str(self.after), "taker": self.taker}
 
-    def _member(self) -> Member:
+    async def _member(self, memory: AssetMemory) -> Member:
         return Member(start=self.after, taker=self.taker)
 
     async def _may_have(self, sent: Sent, members: Members) -> bool:

@@ -8,12 +8,16 @@ ignores what was broadcast before its epoch, lest it take that for having got fu
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from airflow_incoming.core.stream import BEGINNING, Position, Sent, Take
+from airflow_incoming.core.stream import BEGINNING, Position, Sent, Take, parse_position
+
+log = logging.getLogger(__name__)
 
 #: Event ids by which a trigger knows duplicates: in memory, and beside its cursor in Redis.
 KNOWN = 10_000
@@ -33,6 +37,9 @@ class Broadcast:
 class Member:
     """One trigger. It begins after ``start``; None: where its ``cursor`` is, or else with what comes next.
 
+    Where there is no cursor of a watcher that is ``known_to_airflow``, Redis has lost that, and it begins
+    with all there is.
+
     Where it is the ``taker`` of an event that only one may have, and has taken one, it begins with that.
 
     ``handled`` is the last event that it has looked at, ``stored`` the last one up to which all that it
@@ -42,6 +49,7 @@ class Member:
     start: Position | None = None
     cursor: str | None = None
     taker: str | None = None
+    known_to_airflow: bool = False
     epoch: int = 0
     handled: Position = BEGINNING
     stored: Position = BEGINNING
@@ -78,6 +86,22 @@ class Member:
             self.stored, self.changed = position, True
             if broadcast.sent.event_id in self.known:
                 self.known_for_longer.append(broadcast.sent.event_id)
+
+    def place(self) -> str:
+        """Return what its cursor holds: a position, and ids of events before it."""
+        return json.dumps({"position": str(self.stored), "known": list(self.known_for_longer)})
+
+    def recall(self, place: bytes) -> Position | None:
+        """Remember what its cursor held, and return the position; None where that can't be read."""
+        try:
+            cursor = json.loads(place)
+            position, known = parse_position(cursor["position"]), [str(each) for each in cursor["known"]]
+        except (ValueError, KeyError, TypeError):
+            log.error("A watcher's cursor can't be read; it begins as if there were none")
+            return None
+        self.known_for_longer.extend(known)
+        self.known.update(dict.fromkeys(known))
+        return position
 
     def _hears(self, broadcast: Broadcast) -> bool:
         return 0 < self.epoch <= broadcast.epoch

@@ -212,13 +212,16 @@ class StreamReader(SharedStreamProducer):
         assert member.cursor is not None
         member.changed = True  # also says that it lives
         held = await self._ask("GET", self._keys.cursor(self._integration, member.cursor))
-        cursor = _cursor(held)
-        if cursor is not None:
-            start, known = cursor
-            member.known_for_longer.extend(known)
-            member.known.update(dict.fromkeys(known))
+        if held is not None and (start := member.recall(held)) is not None:
             await self._check_loss(start)
             return start
+        if member.known_to_airflow:
+            log.error(
+                "Redis has lost the place of a watcher of integration %s. It begins with the oldest event "
+                "that there is, so some may come again, and what nobody has published anew is lost to it.",
+                self._integration,
+            )
+            return BEGINNING
         newest = await self._ask("XREVRANGE", self._keys.events(self._integration), "+", "-", "COUNT", 1)
         return entry_of_answer(newest[0])[0] if newest else BEGINNING
 
@@ -262,10 +265,9 @@ class StreamReader(SharedStreamProducer):
     async def _write_cursor(self, member: Member) -> None:
         assert member.cursor is not None
         member.changed = False
-        value = json.dumps({"position": str(member.stored), "known": list(member.known_for_longer)})
         key = self._keys.cursor(self._integration, member.cursor)
         try:
-            await self._ask("SET", key, value, "PX", milliseconds(CURSOR_KEPT))
+            await self._ask("SET", key, member.place(), "PX", milliseconds(CURSOR_KEPT))
         except BaseException:
             member.changed = True
             raise
@@ -286,18 +288,6 @@ class StreamReader(SharedStreamProducer):
         except asyncio.CancelledError:
             future.cancel()
             raise
-
-
-def _cursor(held: bytes | None) -> tuple[Position, list[str]] | None:
-    """Return what a cursor holds: a position, and ids of events before it; None where there is none."""
-    if held is None:
-        return None
-    try:
-        cursor = json.loads(held)
-        return parse_position(cursor["position"]), [str(event_id) for event_id in cursor["known"]]
-    except (ValueError, KeyError, TypeError):
-        log.error("A watcher's cursor can't be read; it begins with what comes next")
-        return None
 
 
 def _entries(answer: Any) -> Sequence[Any]:
