@@ -2,7 +2,8 @@
 
 A dispatcher publishes an event in the transaction of its first attempt to dispatch it, before the
 commit: whatever happens, an event that was tried is in its stream, or its id is in the outbox, from
-where it is published as soon as Redis can be reached. Dispatching never waits for Redis.
+where it is published as soon as Redis can be reached. Dispatching waits for Redis no longer than the
+client's timeout, and after a failure not at all for a while.
 """
 
 from __future__ import annotations
