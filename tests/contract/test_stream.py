@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -143,6 +145,8 @@ def test_streams_and_what_belongs_to_them_expire(redis_server: RedisServer) -> N
     week = 7 * 24 * 3600 * 1000
     for key in ("test:{orders}:events", "test:{orders}:taker:e1", "test:{orders}:own:a"):
         assert week - 60_000 < client.pttl(key) <= week
+    RedisStream(client, prefix="test", limits=replace(LIMITS, kept=timedelta(hours=1))).publish([entry()])
+    assert client.pttl("test:{orders}:events") <= 3600 * 1000
     assert b"1000-0" not in [position for position, _ in client.xrange("test:{orders}:events")]
     client.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_incoming.core.stream import Limits
 from airflow_incoming.settings import OPTIONS, Settings, read_settings
 
 
@@ -63,6 +64,13 @@ def test_a_wrong_value_is_named(option: str, text: str) -> None:
     """The error says which option of which section, and what it was."""
     with pytest.raises(ValueError, match=rf"\[incoming\] {option} = '{text}'"):
         read_settings({option: text}.get)
+
+
+@pytest.mark.parametrize(("retention", "kept"), [("30d", timedelta(days=7)), ("1h", timedelta(hours=1))])
+def test_streams_keep_no_event_longer_than_the_database(retention: str, kept: timedelta) -> None:
+    """Whoever shortens event_retention means the bodies in Redis, too."""
+    given = {"event_retention": retention, "stream_size": "1MiB", "stream_length": "9"}
+    assert read_settings(given.get).stream_limits == Limits(length=9, size=1048576, kept=kept)
 
 
 def test_the_readme_lists_every_option() -> None:
