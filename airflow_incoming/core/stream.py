@@ -40,8 +40,8 @@ class Position(NamedTuple):
 
 
 BEGINNING = Position(0)
-#: Bytes of an entry besides body and headers.
-OVERHEAD = 200
+#: Bytes of an entry besides its values.
+OVERHEAD = 150
 #: The greatest number that Redis gives.
 _LAST = 2**64 - 1
 
@@ -130,10 +130,10 @@ class Entry:
             "headers": self.headers,
         }
 
-    @property
-    def size(self) -> int:
-        """Return about how many bytes of memory the entry takes."""
-        return len(self.body.encode()) + len(self.headers.encode()) + OVERHEAD
+
+def size_of(fields: Mapping[str, str]) -> int:
+    """Return about how many bytes of memory an entry takes."""
+    return sum(len(value.encode()) for value in fields.values()) + OVERHEAD
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

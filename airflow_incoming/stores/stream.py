@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.core.stream import (
     KEPT,
-    OVERHEAD,
     Entry,
     Keys,
     Limits,
@@ -25,6 +24,7 @@ from airflow_incoming.core.stream import (
     Take,
     before,
     parse_position,
+    size_of,
 )
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class InMemoryStream:
             position = Position(int(self._clock() * 1000), next(self._number))
             stream.append((position, entry.fields()))
             del stream[: -self._limits.length]
-            while len(stream) > 1 and sum(_size(fields) for _, fields in stream) > self._limits.size:
+            while len(stream) > 1 and sum(size_of(fields) for _, fields in stream) > self._limits.size:
                 del stream[0]
 
     def announce(self, names: Iterable[str]) -> bool:
@@ -171,12 +171,13 @@ class RedisStream:
         oldest = int((time.time() - limits.kept.total_seconds()) * 1000)
         yield ("XTRIM", key, "MINID", "~", oldest)
         for entry in entries:
-            if room < entry.size:  # a batch may be larger than all that is kept
-                room = max(entry.size, limits.size // 16)
+            fields = entry.fields()
+            if room < (size := size_of(fields)):  # a batch may be larger than all that is kept
+                room = max(size, limits.size // 16)
                 yield ("EVAL", _MAKE_ROOM, 1, key, limits.size - room)
-            room -= entry.size
-            fields = [part for field in entry.fields().items() for part in field]
-            yield ("XADD", key, "MAXLEN", "~", limits.length, "*", *fields)
+            room -= size
+            pairs = [part for field in fields.items() for part in field]
+            yield ("XADD", key, "MAXLEN", "~", limits.length, "*", *pairs)
         self._room[key] = room
         yield ("PEXPIRE", key, milliseconds(limits.kept))
 
@@ -249,10 +250,6 @@ def entry_of_answer(answer: Any) -> tuple[Position, dict[str, str]]:
     position, fields = answer
     pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
     return parse_position(_text(position)), {_text(name): _text(value) for name, value in pairs}
-
-
-def _size(fields: Mapping[str, str]) -> int:
-    return len(fields["body"].encode()) + len(fields["headers"].encode()) + OVERHEAD
 
 
 def milliseconds(duration: timedelta) -> int:
