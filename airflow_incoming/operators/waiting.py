@@ -155,7 +155,8 @@ class WaitForIncomingEventOperator(BaseOperator):
     def _defer(self, wants: Wanted, position: Position, taker: str | None) -> NoReturn:
         from airflow_incoming.triggers.event import AwaitedEventTrigger
 
-        self.log.info("Waiting for an event of integration %s with %s", self.integration, wants)
+        names = ", ".join(wants.parameters)  # not the values, which are somebody's data
+        self.log.info("Waiting for an event of integration %s by: %s", self.integration, names or "anything")
         trigger = AwaitedEventTrigger(self.integration, wants.parameters, after=str(position), taker=taker)
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self.timeout)
 
