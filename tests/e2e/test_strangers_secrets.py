@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 from redis import Redis
 from sqlalchemy import inspect, text
 
-from tests.e2e.strangers import NATIVE, RECEIVERS, Siege
+from tests.e2e.strangers import RECEIVERS, Siege
 from tests.e2e.tour import Tourist
 from workbench.processes import wait_until
 
@@ -50,9 +50,11 @@ def used(
     )
     siege.make_key("spare")
     with_page = make_key_in_page(siege, session)
-    wait_until(
-        lambda: siege.send(NATIVE, "hostile").status_code == 200, seconds=10, what="it to be published"
-    )
+
+    def known() -> bool:
+        return all(siege.send(receiver, "hostile").status_code == 200 for receiver in RECEIVERS.values())
+
+    wait_until(known, seconds=10, what="every process to know that it is published")
     token = siege.tokens["shop"]
     for receiver in RECEIVERS.values():
         headers = [*SENT.items(), ("X-Trace", MARKER), ("X-Evil", SCRIPT)]
