@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 
 import psycopg2
+from psycopg2 import extensions
 
 from tests.faults.catalogue import again_and_again, fault
 from tests.faults.stage import Stage
@@ -146,29 +149,49 @@ def serialization_failures(stage: Stage) -> None:
 
 @fault("deadlocks", short=True)
 def deadlocks(stage: Stage) -> None:
-    """Somebody else locks the claims of hashes in the opposite order."""
-    stage.sql(f"alter database {stage.database} set deadlock_timeout = '50ms'")
+    """Somebody else locks the claims of hashes in the opposite order, and waits longer than we do."""
+    stage.sql(f"alter database {stage.database} set deadlock_timeout = '200ms'")
     stage.redis.stop()
     stage.open()
     before = stage.postgres.errors("deadlock detected")
-    rival = stage.connect()
-
-    def lock_backwards() -> None:
-        with rival.cursor() as cursor:
-            cursor.execute("select hash from incoming_dedup order by last_seen_at desc limit 12")
-            hashes = sorted((row[0] for row in cursor.fetchall()), reverse=True)
-            cursor.execute("begin")
-            try:
-                for hash_ in hashes:
-                    cursor.execute("update incoming_dedup set hash = hash where hash = %s", (hash_,))
-                    time.sleep(0.005)
-            finally:
-                cursor.execute("rollback")
-
-    with stage.load(clients=16, rate=150, repeated=0.9), again_and_again(lock_backwards, every=0.01):
-        time.sleep(5)
+    rival, watcher = stage.connect(), stage.connect()
+    with rival.cursor() as cursor:
+        cursor.execute("set deadlock_timeout = '1min'")
+    with stage.load(clients=16, rate=150, repeated=0.9):
+        end = time.monotonic() + 60
+        while stage.postgres.errors("deadlock detected") < before + 3 and time.monotonic() < end:
+            with suppress(psycopg2.Error):
+                _lock_backwards(rival, watcher)
     rival.close()
-    assert stage.postgres.errors("deadlock detected") > before
+    watcher.close()
+    assert stage.postgres.errors("deadlock detected") >= before + 3
+
+
+def _lock_backwards(rival: extensions.connection, watcher: extensions.connection) -> None:
+    """Lock the later half of the hashes in use; once somebody waits for one of them, the others too."""
+    with rival.cursor() as cursor, watcher.cursor() as watching:
+        cursor.execute("select hash from incoming_dedup order by last_seen_at desc limit 24")
+        hashes = sorted((row[0] for row in cursor.fetchall()), reverse=True)
+        cursor.execute("begin")
+        try:
+            _lock_claims(cursor, hashes[: len(hashes) // 2])
+            for _ in range(50):
+                watching.execute(_WAITING, (rival.info.backend_pid,))
+                if watching.fetchone():
+                    _lock_claims(cursor, hashes[len(hashes) // 2 :])
+                    return
+                time.sleep(0.01)
+        finally:
+            cursor.execute("rollback")
+
+
+#: Whoever waits for what a session has locked.
+_WAITING = "select 1 from pg_stat_activity where %s = any (pg_blocking_pids(pid))"
+
+
+def _lock_claims(cursor: extensions.cursor, hashes: Sequence[str]) -> None:
+    for hash_ in hashes:
+        cursor.execute("update incoming_dedup set hash = hash where hash = %s", (hash_,))
 
 
 @fault("PostgreSQL read-only (failed over to a replica)")
