@@ -13,16 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.contenders import Contenders
+from benchmarks.figures import KINDS, measure
+from benchmarks.figures import QUICK as QUICK_FIGURES
+from benchmarks.figures.bench import Bench
 from benchmarks.ground import HOME, Ground
 from benchmarks.measure import Results, Session
-from benchmarks.others import Figures
 from benchmarks.report import machine, tables, write
 from benchmarks.scenarios import QUICK, WHOLE, Scenario
 from benchmarks.servers import Servers
 from workbench.processes import Processes
 from workbench.steps import Failed, say
-
-FIGURES = ("drain", "idle", "mixed", "rest", "soak")
 
 
 def main() -> int:
@@ -55,7 +55,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--against", nargs="+", metavar="CONTENDER", help="only these contenders")
     parser.add_argument("--rounds", type=int, help="rounds of each scenario")
     parser.add_argument("--seconds", type=float, help="seconds of each load")
-    parser.add_argument("--figures", nargs="*", choices=FIGURES, help="only these figures, and no scenarios")
+    parser.add_argument(
+        "--figures", nargs="*", choices=tuple(KINDS), help="only these figures, and no scenarios"
+    )
     parser.add_argument(
         "--fsync", choices=("on", "off"), default="on", help="PostgreSQL's; off measures without the disk"
     )
@@ -92,9 +94,9 @@ def _measure(
         results.client = session.client
         for scenario in scenarios:
             session.run(scenario)
-        figures = Figures(ground, contenders, results, quick=args.quick)
+        bench = Bench(ground=ground, contenders=contenders, figures=results.figures, quick=args.quick)
         for name in _figures(args):
-            figures.measure(name)
+            measure(bench, name)
     finally:
         servers.pause_none()
         processes.stop()
@@ -106,7 +108,7 @@ def _figures(args: argparse.Namespace) -> tuple[str, ...]:
         return tuple(args.figures)
     if args.only or args.against:
         return ()
-    return ("drain", "idle", "mixed") if args.quick else FIGURES
+    return QUICK_FIGURES if args.quick else tuple(KINDS)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class Contenders:
             path = "/hooks/orders" if server_name == "webhook" else "/events"
             return Contender(name=name, server=server, url=f"{server.base}{path}")
         with server.turn():
-            if server_name == "rest":
+            if server_name.startswith("rest"):
                 return self._rest(name, server, dag=route)
             return self._ours(name, server, route)
 

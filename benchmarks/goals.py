@@ -81,4 +81,36 @@ GOALS = (
         reached=_over("drain_ten", "rest_ten"),
         at_least=4,
     ),
+    Goal(
+        title="backlog of 100 000: rate of its last tenth ÷ of its first",
+        reached=_over("backlog_last_tenth", "backlog_first_tenth"),
+        at_least=0.9,
+    ),
+    *(
+        Goal(
+            title=f"beside 1 000 000 events ÷ without: {what}",
+            reached=reached,
+            at_least=0.9,
+        )
+        for what, reached in (
+            ("accepting", lambda results: results.figures.get("crowded_new_ratio")),
+            ("duplicates", lambda results: results.figures.get("crowded_known_ratio")),
+            ("draining", _over("crowded_drain", "drain_one")),
+        )
+    ),
+    Goal(
+        title="p50 of Airflow's health page while 10 000 events are drained ÷ idle",
+        reached=_over("health_draining_p50_ms", "health_idle_p50_ms"),
+        at_most=2,
+    ),
+    Goal(
+        title="memory after 1 000 000 requests ÷ after 50 000",
+        reached=_over("soak_memory_after_mb", "soak_memory_before_mb"),
+        at_most=1.1,
+    ),
+    Goal(
+        title="MB that 300 MB cost at a limit of 1 MiB",
+        reached=lambda results: results.figures.get("flood_memory_mb"),
+        at_most=20,
+    ),
 )

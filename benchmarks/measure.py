@@ -31,7 +31,8 @@ class Sample:
 
     load: Load
     cpu: float
-    services_cpu: float
+    postgres_cpu: float
+    redis_cpu: float
     memory: int
     lost: int
 
@@ -113,7 +114,8 @@ class Session:
 
     def _measure(self, scenario: Scenario, contender: Contender, *, first: bool) -> Sample:
         server, body = contender.server, contender.body(scenario.size)
-        services = [self._ground.postgres.process.pid, self._ground.redis.process.pid]
+        ground = self._ground
+        measured = [each.process.pid for each in (server, ground.postgres, ground.redis)]
 
         def put(kind: str, seconds: float) -> Load:
             return self._loader.run(
@@ -128,13 +130,15 @@ class Session:
         if first or scenario.kind != "new":
             put("new" if scenario.kind == "new" else "known", WARM_UP)
         stored = self._stored(server)
-        cpu, services_cpu = cpu_seconds(server.process.pid), sum(map(cpu_seconds, services))
+        before = [cpu_seconds(pid) for pid in measured]
         load = put(scenario.kind, scenario.seconds)
-        requests = max(load.requests, 1)
+        used = [cpu_seconds(pid) - once for pid, once in zip(measured, before, strict=True)]
+        cpu, postgres_cpu, redis_cpu = (seconds / max(load.requests, 1) for seconds in used)
         sample = Sample(
             load=load,
-            cpu=(cpu_seconds(server.process.pid) - cpu) / requests,
-            services_cpu=(sum(map(cpu_seconds, services)) - services_cpu) / requests,
+            cpu=cpu,
+            postgres_cpu=postgres_cpu,
+            redis_cpu=redis_cpu,
             memory=memory(server.process.pid),
             lost=self._lost(scenario, contender, load, stored),
         )

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from benchmarks.goals import GOALS
 from benchmarks.measure import Results, Sample
 from benchmarks.scenarios import Scenario
 
-COLUMNS = ("req/s", "p50 ms", "p95 ms", "p99 ms", "errors", "CPU µs/req", "PG+Redis µs/req", "memory MB")
+COLUMNS = ("req/s", "p50 ms", "p95 ms", "p99 ms", "errors", "CPU µs", "PG µs", "Redis µs", "memory MB")
 
 
 def machine() -> str:
@@ -60,16 +61,15 @@ def _scenario(results: Results, scenario: Scenario) -> str:
     return f"{title}\n\n{_table(('contender', *COLUMNS), rows)}" if rows else ""
 
 
-def _cells(results: Results, scenario: str, name: str) -> tuple[str, ...]:
+def _cells(results: Results, scenario: str, contender: str) -> tuple[str, ...]:
     def middle(metric: Any) -> float:
-        return results.median(scenario, name, metric) or 0.0
+        return results.median(scenario, contender, metric) or 0.0
 
     return (
         f"{middle(lambda s: s.rate):.0f}",
         *(f"{middle(lambda s, p=p: getattr(s.load, p)):.1f}" for p in ("p50", "p95", "p99")),
-        f"{sum(sample.errors for sample in results.samples[scenario, name])}",
-        f"{middle(lambda s: s.cpu) * 1e6:.0f}",
-        f"{middle(lambda s: s.services_cpu) * 1e6:.0f}",
+        f"{sum(sample.errors for sample in results.samples[scenario, contender])}",
+        *(f"{middle(attrgetter(name)) * 1e6:.0f}" for name in ("cpu", "postgres_cpu", "redis_cpu")),
         f"{middle(lambda s: s.memory) / 2**20:.0f}",
     )
 

@@ -30,7 +30,7 @@ ALONE = Scenario(name="new, 1 connection", connections=1, contenders=(*_HOMEMADE
 CROWD = Scenario(
     name="new, 64 connections",
     connections=64,
-    contenders=("one-commit", "group-commit", "serve", "serve-2", "api-server"),
+    contenders=("one-commit", "group-commit", "serve", "serve-2", "serve-4", "api-server"),
 )
 KNOWN = Scenario(
     name="duplicates",
@@ -42,6 +42,10 @@ KNOWN_CROWD = replace(
 )
 HALF = Scenario(name="half duplicates", kind="half", contenders=("one-commit", "group-commit", "serve"))
 SECURE = Scenario(name="new, with JWT", contenders=("serve", "serve:secure"))
+SCHEDULED = Scenario(
+    name="new, scheduler on",
+    contenders=("serve+airflow", "dispatching+airflow", "rest+airflow:one"),
+)
 LARGE = Scenario(
     name="100 KB",
     size=100 * KB,
@@ -49,7 +53,7 @@ LARGE = Scenario(
 )
 HUGE = replace(LARGE, name="1 MB", size=MB)
 
-WHOLE = (NEW, ALONE, CROWD, KNOWN, KNOWN_CROWD, HALF, SECURE, LARGE, HUGE)
+WHOLE = (NEW, ALONE, CROWD, KNOWN, KNOWN_CROWD, HALF, SECURE, SCHEDULED, LARGE, HUGE)
 _QUICK_NEW = tuple(name for name in NEW.contenders if name not in ("echo", *_OTHERS))
 QUICK = (
     replace(NEW, contenders=_QUICK_NEW, rounds=2, seconds=3),

@@ -25,7 +25,10 @@ PROBE = {"order": {"id": "probe"}}
 
 @dataclass(kw_only=True)
 class Server:
-    """One running server. ``table`` is where it stores events, in ``database``; "" where it doesn't."""
+    """One running server, and what works ``beside`` it for the same events.
+
+    ``table`` is where it stores them, in ``database``; "" where it doesn't.
+    """
 
     name: str
     process: Process
@@ -33,15 +36,21 @@ class Server:
     airflow: Airflow | None = None
     database: str = ""
     table: str = ""
+    beside: tuple[Process, ...] = ()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Let it run inside the block only, so that nobody pays for somebody else's background work."""
-        self.process.send(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
         try:
             yield
         finally:
-            self.process.send(signal.SIGSTOP)
+            self.signal(signal.SIGSTOP)
+
+    def signal(self, number: int) -> None:
+        """Let it hang, or go on."""
+        for process in (self.process, *self.beside):
+            process.send(number)
 
 
 class Servers:
@@ -54,16 +63,18 @@ class Servers:
     def get(self, name: str) -> Server:
         """Return a server, paused. Raises Failed where this machine can't have it."""
         if name not in self._running:
-            make = _MAKERS[name]
+            kind, _, working = name.partition("+")
             with step(f"Starting {name}"):
-                self._running[name] = make(self._ground, name)
-            self._running[name].process.send(signal.SIGSTOP)
+                server = self._running[name] = _MAKERS[kind](self._ground, name)
+                if working:
+                    server.beside = _working(self._ground, server)
+            server.signal(signal.SIGSTOP)
         return self._running[name]
 
     def pause_none(self) -> None:
         """Let all go on, so that they can hear that they shall end."""
         for server in self._running.values():
-            server.process.send(signal.SIGCONT)
+            server.signal(signal.SIGCONT)
 
 
 def _start(
@@ -135,7 +146,7 @@ def _flask(ground: Ground, name: str) -> Server:
 
 
 def _serve(ground: Ground, name: str) -> Server:
-    workers, port = name.partition("-")[2] or "1", free_port()
+    workers, port = name.partition("+")[0].partition("-")[2] or "1", free_port()
     airflow = ground.installation(name, {})
     base = f"http://127.0.0.1:{port}/incoming"
     process = airflow.process(name, "incoming", "serve", "--port", str(port), "--workers", workers)
@@ -146,7 +157,7 @@ def _serve(ground: Ground, name: str) -> Server:
 
 
 def _api_server(ground: Ground, name: str) -> Server:
-    airflow = ground.installation(name, {"incoming.dispatcher": str(name == "dispatching")})
+    airflow = ground.installation(name, {"incoming.dispatcher": str("dispatching" in name)})
     process = ground.processes.start(airflow.component("api-server"))
     process.wait_until(lambda: "status" in airflow.health(), seconds=120, what="healthy")
     return _ours(name, process, airflow, f"{airflow.url}/incoming")
@@ -161,6 +172,23 @@ def _ours(name: str, process: Process, airflow: Airflow, base: str) -> Server:
         database=airflow.database,
         table="incoming_event",
     )
+
+
+def _working(ground: Ground, server: Server) -> tuple[Process, ...]:
+    """Return what makes a whole Airflow of it: its scheduler, and an api-server where it is none."""
+    airflow = server.airflow
+    assert airflow is not None
+    components = ["scheduler"]
+    if server.base != f"{airflow.url}/incoming":
+        components.insert(0, "api-server")
+    started = tuple(ground.processes.start(airflow.component(name)) for name in components)
+    started[0].wait_until(lambda: _is_scheduled(airflow), seconds=120, what="scheduling")
+    return started
+
+
+def _is_scheduled(airflow: Airflow) -> bool:
+    _, _, health = fetch(f"{airflow.url}/api/v2/monitor/health")
+    return isinstance(health, dict) and health["scheduler"]["status"] == "healthy"
 
 
 def _webhook(ground: Ground, name: str) -> Server:
@@ -214,6 +242,8 @@ _MAKERS: dict[str, Callable[[Ground, str], Server]] = {
     "flask": _flask,
     "serve": _serve,
     "serve-2": _serve,
+    "serve-4": _serve,
+    "crowded": _serve,
     "api-server": _api_server,
     "dispatching": _api_server,
     "rest": _api_server,

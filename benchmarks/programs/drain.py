@@ -5,50 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import time
+from datetime import datetime
 
-import uuid6
 from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import select
 
 from airflow_incoming import bootstrap
-from airflow_incoming.core.messages import Event
+from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading
-from airflow_incoming.stores import integrations
-from airflow_incoming.stores.inbox import Inbox
-from benchmarks.bodies import MARK, order
+from benchmarks.programs.store import store
 
 #: Dispatched first and not timed: they load the DAG.
 WARM_UP = 32
-BATCH = 256
 
 
 def main(name: str, count: int) -> None:
-    with reading(bootstrap.engine()) as connection:
-        integration = integrations.find(connection, name)
-    assert integration is not None
-    version = integration.published
-    assert version is not None
-    inbox, body = Inbox(bootstrap.engine()), order(1000).decode()
-
-    def store(number: int) -> None:
-        events = [
-            Event(
-                id=(event_id := uuid6.uuid7()),
-                integration_id=integration.id,
-                integration=name,
-                version_id=version.id,
-                received_at=bootstrap.utcnow(),
-                body=body.replace(MARK, event_id.hex[:16]),
-                headers={"content-type": "application/json"},
-            )
-            for _ in range(number)
-        ]
-        for start in range(0, number, BATCH):
-            inbox.append(events[start : start + BATCH], now=bootstrap.utcnow())
-
     loop = bootstrap.dispatch_loop()
-    store(WARM_UP)
+    store(name, WARM_UP)
     loop.drain()
-    store(count)
+    store(name, count)
     statements = 0
 
     def counted(*_: object) -> None:
@@ -56,11 +31,24 @@ def main(name: str, count: int) -> None:
         statements += 1
 
     sqlalchemy_event.listen(bootstrap.engine(), "before_cursor_execute", counted)
+    started = bootstrap.utcnow()
     began = time.perf_counter()
     tally = loop.drain()
     seconds = time.perf_counter() - began
     assert tally.dispatched == count, tally
-    print(json.dumps({"events": count, "seconds": seconds, "statements": statements}))
+    found = {"events": count, "seconds": seconds, "statements": statements}
+    print(json.dumps({**found, **_tenths(name, started)}))
+
+
+def _tenths(name: str, started: datetime) -> dict[str, float]:
+    """Return the events a second of the first tenth, and of the last."""
+    ended_at = tables.event.c.ended_at
+    query = select(ended_at).where(tables.event.c.integration == name, ended_at >= started)
+    with reading(bootstrap.engine()) as connection:
+        times = [moment.timestamp() for (moment,) in connection.execute(query.order_by(ended_at))]
+    tenth = len(times) // 10
+    first, last = times[tenth] - started.timestamp(), times[-1] - times[-tenth - 1]
+    return {"first_tenth": tenth / first, "last_tenth": tenth / last}
 
 
 if __name__ == "__main__":
