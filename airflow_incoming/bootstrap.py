@@ -31,9 +31,10 @@ from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
 from airflow_incoming.stores.bell import Bell
-from airflow_incoming.stores.dedup import DedupMemory, RedisDedup, connect
+from airflow_incoming.stores.dedup import DedupMemory, RedisDedup
 from airflow_incoming.stores.fernet import FernetCipher
 from airflow_incoming.stores.rates import RedisRates
+from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.stream import RedisStream
 from airflow_incoming.web.guard import GuardLimits
 from airflow_incoming.web.responses import status_of

@@ -7,7 +7,7 @@ from functools import cache
 from airflow_incoming.core.errors import IncomingError
 from airflow_incoming.settings import Settings, read_settings
 from airflow_incoming.stores.claims import Claims
-from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.stream import EventStream, RedisStream
 
 #: Seconds that a task waits for Redis; nobody waits for the task as a sender does for a receiver.

@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.core.redis_url import SentinelAddress, parse_redis_url
+from airflow_incoming.stores.redis_connection import TIMEOUT, exchange
 
 if TYPE_CHECKING:
     from redis import Redis
-    from redis.asyncio import Redis as AsyncRedis
     from redis.commands.core import Script
-
-#: Seconds that one exchange with Redis may take before it counts as an outage.
-TIMEOUT = 0.25
 
 #: Both take as many keys as there are hashes: one command costs redis-py, which packs and parses every
 #: single one in Python, a third of a pipeline of them. What somebody else put at a key of ours isn't known.
@@ -204,87 +200,12 @@ class RedisDedup:
         return answers
 
     def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        from redis.exceptions import RedisError
-
-        if not commands:
+        answers = exchange(self._client, commands)
+        if not answers:
             return []
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
-        try:
-            answers: list[Any] = pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, ValueError) as error:
-            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
         if all(_refused(answer) for answer in answers):
             raise RedisUnavailable(f"Redis refuses: {type(answers[0]).__name__}") from answers[0]
         return answers
-
-
-def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
-    """Return a client for a server's URL or Sentinel's (see :mod:`core.redis_url`); connects at first use.
-
-    A broken connection is made anew once, a slow answer isn't waited for twice. Raises ValueError.
-    """
-    from redis import Redis
-    from redis.backoff import NoBackoff
-    from redis.exceptions import ConnectionError as Broken
-    from redis.retry import Retry
-
-    options: dict[str, Any] = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 1, supported_errors=(Broken,)),
-    }
-    address = parse_redis_url(url)
-    client: Redis = Redis.from_url(url, **options) if address is None else _primary(address, options)
-    return client
-
-
-def connect_async(url: str, *, timeout: float) -> AsyncRedis:
-    """Return the same for an event loop. Whoever closes it closes what it asks sentinels by, too."""
-    from redis.asyncio import Redis
-
-    options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-    address = parse_redis_url(url)
-    client: AsyncRedis = (
-        Redis.from_url(url, **options) if address is None else _async_primary(address, options)
-    )
-    return client
-
-
-def _primary(address: SentinelAddress, options: dict[str, Any]) -> Redis:
-    from redis.sentinel import Sentinel
-
-    sentinels, primary = _sentinel_options(address, options)
-    sentinel = Sentinel(address.sentinels, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call]  # redis-py
-    client: Redis = sentinel.master_for(address.service, **primary)  # type: ignore[no-untyped-call]  # redis-py
-    return client
-
-
-def _async_primary(address: SentinelAddress, options: dict[str, Any]) -> AsyncRedis:
-    from redis.asyncio import Redis
-    from redis.asyncio.sentinel import Sentinel
-
-    sentinels, primary = _sentinel_options(address, options)
-    sentinel = Sentinel(address.sentinels, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call]  # redis-py
-
-    class Primary(Redis):
-        async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # redis-py's
-            await super().aclose(close_connection_pool)
-            for each in sentinel.sentinels:
-                await each.aclose()
-
-    client: AsyncRedis = sentinel.master_for(address.service, redis_class=Primary, **primary)
-    return client
-
-
-def _sentinel_options(
-    address: SentinelAddress, options: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return how to connect to sentinels, and how to the primary."""
-    common = options | {"ssl": address.tls}
-    primary = {"db": address.db, "username": address.username, "password": address.password}
-    return common | {"password": address.sentinel_password}, common | primary
 
 
 def _refused(answer: Any) -> bool:

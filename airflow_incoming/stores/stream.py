@@ -26,6 +26,7 @@ from airflow_incoming.core.stream import (
     parse_position,
     size_of,
 )
+from airflow_incoming.stores.redis_connection import exchange
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -220,15 +221,7 @@ class RedisStream:
         return parse_position(_text(held)) if held else None
 
     def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        from redis.exceptions import RedisError
-
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
-        try:
-            answers: list[Any] = pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, ValueError) as error:
-            raise RedisUnavailable(f"Redis can't be asked ({type(error).__name__}: {error}).") from error
+        answers = exchange(self._client, commands)
         if isinstance(answers[0], Exception):
             raise RedisUnavailable(f"Redis refuses ({type(answers[0]).__name__}).") from answers[0]
         return answers

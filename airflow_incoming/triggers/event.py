@@ -13,7 +13,7 @@ from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedSt
 from airflow_incoming.core.integration import parse_name
 from airflow_incoming.core.stream import Sent, Take, parse_position
 from airflow_incoming.core.wanted import wanted
-from airflow_incoming.stores.dedup import connect_async
+from airflow_incoming.stores.redis_connection import connect_async
 from airflow_incoming.triggers.assets import AssetMemory
 from airflow_incoming.triggers.members import Broadcast, Member, Members, members_of
 

@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.db.tables import metadata
-from airflow_incoming.stores.dedup import InMemoryDedup, RedisDedup, connect
+from airflow_incoming.stores.dedup import InMemoryDedup, RedisDedup
+from airflow_incoming.stores.redis_connection import connect
 from tests.conftest import DATABASES, SERVERS
 
 

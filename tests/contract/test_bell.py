@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_incoming.stores.bell import Bell
-from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.redis_connection import connect
 from workbench.processes import wait_until
 from workbench.redis import RedisServer
 

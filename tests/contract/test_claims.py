@@ -12,7 +12,7 @@ import pytest
 
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.stores.claims import Claim, Claims
-from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.redis_connection import connect
 
 WEEK = timedelta(days=7)
 BRIEF = timedelta(milliseconds=600)

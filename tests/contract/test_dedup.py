@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, RedisDedup, connect
+from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, RedisDedup
+from airflow_incoming.stores.redis_connection import connect
 from tests.faults.proxy import Proxy
 from workbench.redis import RedisServer
 

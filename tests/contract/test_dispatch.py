@@ -35,8 +35,8 @@ from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.tally import Tally
 from airflow_incoming.stores import events
 from airflow_incoming.stores.bell import Bell
-from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.inbox import Inbox
+from airflow_incoming.stores.redis_connection import connect
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 from workbench.processes import wait_until
 from workbench.redis import RedisServer

@@ -17,7 +17,7 @@ from airflow_incoming.operators import runs
 from airflow_incoming.operators.gate import Gate
 from airflow_incoming.operators.runs import RunRefused, RunUncertain
 from airflow_incoming.stores.claims import Claims
-from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.redis_connection import connect
 
 WEEK = timedelta(days=7)
 

@@ -15,7 +15,7 @@ from airflow_incoming.core.stream import BEGINNING, Entry, Limits
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.publish import Publisher
-from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.stream import InMemoryStream, RedisStream
 from tests.contract.samples import WEEK
 from tests.contract.test_dispatch import House as DispatchHouse

@@ -13,8 +13,8 @@ import pytest
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.core.units import Rate
 from airflow_incoming.services.rates import Rates
-from airflow_incoming.stores.dedup import connect
 from airflow_incoming.stores.rates import Ask, Grant, InMemoryRates, RateStore, RedisRates
+from airflow_incoming.stores.redis_connection import connect
 
 HOURLY = Rate(3, 3600)
 

@@ -14,7 +14,8 @@ import redis
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.core.stream import Entry, Limits
 from airflow_incoming.operators import installation
-from airflow_incoming.stores.dedup import Known, Memory, RedisDedup, connect
+from airflow_incoming.stores.dedup import Known, Memory, RedisDedup
+from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.stream import RedisStream
 from airflow_incoming.triggers.event import AwaitedEventTrigger
 from tests.conftest import PREFIX

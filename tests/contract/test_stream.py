@@ -13,7 +13,7 @@ import redis
 
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.core.stream import BEGINNING, Entry, Limits, Position, Take
-from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.stream import EventStream, InMemoryStream, RedisStream
 from workbench.redis import RedisServer
 

@@ -22,7 +22,7 @@ from airflow.triggers.shared_stream import SharedStreamManager
 
 from airflow_incoming.core.stream import BEGINNING, Entry, Keys, Limits, Position, Sent, Take
 from airflow_incoming.operators import installation
-from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.stream import RedisStream
 from airflow_incoming.triggers import members, reader
 from airflow_incoming.triggers.assets import AssetMemory

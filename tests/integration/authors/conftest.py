@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_incoming.core.stream import BEGINNING, Limits
-from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.stream import RedisStream
 from tests.house import Builder, House, healthy
 from workbench.airflow import COMPONENTS

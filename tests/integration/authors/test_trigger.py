@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_incoming.stores.claims import Claims
-from airflow_incoming.stores.dedup import connect
+from airflow_incoming.stores.redis_connection import connect
 from tests.integration.authors.conftest import Author
 
 #: What has nothing to do with the metadata database is tried with one of them.
