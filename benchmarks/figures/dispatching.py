@@ -11,7 +11,7 @@ from workbench.steps import step
 def drain(bench: Bench) -> None:
     """Events a second that one dispatcher turns into runs, and runs a second of Airflow's trigger."""
     airflow = bench.ground.installation("drain", {})
-    for dag, integration, events in (("one", "orders", 500), ("ten", "ten", 200)):
+    for dag, integration, events in (("one", "orders", 2000), ("ten", "ten", 500)):
         rest = bench.contenders.get(f"rest:{dag}")
         with step(f"Draining {events} events into a DAG of {dag}, and triggering it") as doing:
             drained = bench.ground.run_inside(airflow, "drain", integration, str(events))

@@ -53,7 +53,7 @@ def crowded(bench: Bench) -> None:
         bench.ground.postgres.sql(
             "update incoming_event set due_at = null where due_at is not null", database
         )
-        drained = bench.ground.run_inside(airflow, "drain", "orders", "500")
+        drained = bench.ground.run_inside(airflow, "drain", "orders", "2000")
         bench.figures["crowded_drain"] = drained["events"] / drained["seconds"]
     with step("Looking at them"):
         bench.figures.update(bench.ground.run_inside(airflow, "looking"))
