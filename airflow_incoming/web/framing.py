@@ -46,9 +46,9 @@ def _parse_length(values: list[bytes]) -> int:
     return int(digits[:19]) if len(digits) > 19 else int(digits)
 
 
-def with_length(scope: Scope, length: int) -> Scope:
-    """Return the scope with one exact Content-Length: the Flask bridge gives no body without it."""
+def with_length(scope: Scope, headers: list[tuple[bytes, bytes]], length: int) -> Scope:
+    """Return the scope with these headers and one exact Content-Length: Flask gets no body without it."""
     framing = (b"content-length", b"transfer-encoding")
-    headers = [header for header in scope["headers"] if header[0] not in framing]
-    headers.append((b"content-length", b"%d" % length))
-    return {**scope, "headers": headers}
+    kept = [header for header in headers if header[0] not in framing]
+    kept.append((b"content-length", b"%d" % length))
+    return {**scope, "headers": kept}

@@ -143,8 +143,10 @@ class Guard:
     async def _admit(
         self, scope: Scope, receive: Receive, place: _Place, limits: GuardLimits
     ) -> tuple[Scope, bytes]:
+        # The server's own list grows by the trailers of a chunked body; what is checked is what counts.
+        headers = list(scope["headers"])
         length, exact = check_headers(
-            scope["headers"],
+            headers,
             max_headers=limits.max_headers,
             max_header_bytes=limits.max_header_bytes,
             max_body=limits.max_body,
@@ -156,8 +158,8 @@ class Guard:
         if length is not None and length != len(body):
             raise RequestRejected("The request body doesn't have the length that Content-Length says.")
         if exact and (length is not None or not body):
-            return scope, body
-        return with_length(scope, len(body)), body
+            return scope, body  # not chunked
+        return with_length(scope, headers, len(body)), body
 
     def _resolve_limits(self) -> GuardLimits:
         limits = self._ask_limits if isinstance(self._ask_limits, GuardLimits) else self._ask_limits()

@@ -99,6 +99,13 @@ def test_a_chunked_body_arrives_whole_with_the_length_it_turned_out_to_have(port
     assert "transfer-encoding" not in dict(told["headers"])
 
 
+def test_trailers_are_no_headers(port: int, connect: Any) -> None:
+    wire = connect(port).send(CHUNKED, b"2\r\n{}\r\n")
+    time.sleep(0.02)
+    _, _, body = wire.send(b"0\r\nAuthorization: Bearer x\r\n\r\n").response()
+    assert json.loads(body)["headers"] == [["host", "x"], ["content-length", "2"]]
+
+
 def test_a_declared_length_over_the_limit_is_refused_before_the_body(
     port: int, connect: Any, inner: Inner
 ) -> None:

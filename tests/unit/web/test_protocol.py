@@ -26,9 +26,10 @@ class BoundedHttpTools(BoundedHead, HttpToolsProtocol):  # type: ignore[misc]
 async def application(scope: Any, receive: Any, send: Any) -> None:
     while (await receive()).get("more_body"):
         pass
-    length = (b"content-length", b"2")
+    count = b"%d" % len(scope["headers"])
+    length = (b"content-length", b"%d" % len(count))
     await send({"type": "http.response.start", "status": 200, "headers": [length]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    await send({"type": "http.response.body", "body": count})
 
 
 @pytest.fixture(params=[BoundedH11, BoundedHttpTools])
@@ -83,3 +84,39 @@ def test_the_body_may_take_longer_than_the_head(port: int, connect: Any) -> None
     wire = connect(port).send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
     time.sleep(0.3)
     assert wire.send(b"a" * 300_000).response()[0] == 200
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_trailers_are_no_headers(port: int, connect: Any) -> None:
+    wire = connect(port)
+    for _ in range(2):
+        wire.send(CHUNKED, b"2\r\n{}\r\n")
+        time.sleep(0.02)
+        assert wire.send(b"0\r\nAuthorization: Bearer x\r\nX-A: b\r\n\r\n").response()[::2] == (200, b"2")
+    assert wire.send(GET, b"\r\n").response()[::2] == (200, b"1")
+
+
+@pytest.mark.parametrize("block", [b"a: b\r\n" * 10_000, b"a" * 65536], ids=["many", "one"])
+def test_trailers_that_never_end_are_closed(block: bytes, port: int, connect: Any) -> None:
+    wire = connect(port).send(CHUNKED, b"2\r\n{}\r\n0\r\nX: y")
+    sent = 0
+    with pytest.raises(OSError):  # noqa: PT011, PT012  reset or broken pipe, whichever block it is that fails
+        while sent < 64 * 2**20:
+            sent += wire.socket.send(block)
+
+
+def test_a_chunk_that_never_begins_is_closed(port: int, connect: Any) -> None:
+    wire = connect(port).send(CHUNKED, b"2;")
+    sent = 0
+    with pytest.raises(OSError):  # noqa: PT011, PT012  reset or broken pipe, whichever block it is that fails
+        while sent < 64 * 2**20:
+            sent += wire.socket.send(b"a" * 65536)
+
+
+def test_the_smallest_chunks_pass(port: int, connect: Any) -> None:
+    wire = connect(port).send(CHUNKED)
+    for _ in range(100):
+        wire.send(b"1\r\n \r\n" * 3000)
+    assert wire.send(b"0\r\n\r\n").response()[0] == 200
