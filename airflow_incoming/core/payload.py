@@ -22,6 +22,7 @@ MAX_DIGITS = 4300  # what Python parses by default; longer integers take quadrat
 _WHITESPACE = b" \t\r\n"
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _ONE_KIND_OF_BRACKET = bytes.maketrans(b"{}", b"[]")
+_TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
 #: A longer number shows in a sample of every so many bytes as so many digits in a row.
@@ -109,20 +110,24 @@ def _decode(body: bytes) -> str:
 def _refuse_deep_nesting(body: bytes, max_containers: int) -> None:
     """Measure the depth before the recursive parser meets it.
 
-    Of the body only the brackets outside strings are kept; each round then removes the innermost
-    pairs, so that well-formed text of depth n is gone after n rounds.
+    Of the body only the brackets outside strings are looked at.
     """
     if body.count(b"[") + body.count(b"{") <= min(MAX_DEPTH, max_containers):
         return
     brackets = _brackets(body)
-    if brackets.count(b"[") > max_containers:
+    if _TOO_DEEP not in brackets and brackets.count(b"[") > max_containers:
         raise UnstorableJSON(f"The payload has more than {max_containers} objects and arrays.")
+    if _TOO_DEEP in brackets or _is_deep(brackets):
+        raise MalformedJSON(f"The request body is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _is_deep(brackets: bytes) -> bool:
+    """Remove the innermost pairs, round by round: well-formed text of depth n is gone after n rounds."""
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")
         if b"[]" not in brackets:
             break
-    if b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH:
-        raise MalformedJSON(f"The request body is nested deeper than {MAX_DEPTH} levels.")
+    return b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH
 
 
 def _brackets(body: bytes) -> bytes:

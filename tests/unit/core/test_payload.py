@@ -136,6 +136,8 @@ def test_objects_and_arrays_are_bounded_but_not_those_in_text() -> None:
     assert parse_json(b'[[],{},"[[[{{{"]', max_containers=3) == [[], {}, "[[[{{{"]
     with pytest.raises(UnstorableJSON, match="more than 3 objects and arrays"):
         parse_json(b'[[],{},"[[[{{{",{}]', max_containers=3)
+    with pytest.raises(MalformedJSON, match="deeper than 64 levels"):
+        parse_json(b"[" * 65, max_containers=3)
 
 
 @pytest.mark.parametrize(
