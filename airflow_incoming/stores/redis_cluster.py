@@ -7,6 +7,7 @@ even if that is the one that is down. Here the nodes' clients are redis-py's, an
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -18,9 +19,12 @@ from airflow_incoming.core.slots import Command, SlotMap, key_of
 if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
+    from redis.exceptions import ResponseError
 
 #: How often a command follows its slot, which has moved or is just moving.
 REDIRECTIONS = 5
+
+_REDIRECTION = re.compile(r"(?P<kind>MOVED|ASK) (?P<slot>\d+) (?P<host>.*):(?P<port>\d+)")
 
 _T = TypeVar("_T")
 #: Each step says what to send to a node; it is sent the answers, where a refused command's is its exception.
@@ -113,16 +117,20 @@ class Routes:
 
     def _follow(self, answer: Any, way: _Way) -> _Way | None:
         """Return where else a command is to be sent; None where it was answered."""
-        from redis.exceptions import AskError, ClusterDownError, MovedError
+        from redis.exceptions import ResponseError
 
-        if isinstance(answer, ClusterDownError):
-            self.forget()
-        if not isinstance(answer, AskError):  # which MovedError is, too
+        if not isinstance(answer, ResponseError):
             return None
-        node = (answer.host or way[0][0], int(answer.port))
-        if isinstance(answer, MovedError) and (slots := self._slots) is not None:
-            slots.move(answer.slot_id, node)
-        return node, not isinstance(answer, MovedError)
+        refusal = _refusal(answer)
+        if refusal.startswith("CLUSTERDOWN"):
+            self.forget()
+        if (found := _REDIRECTION.fullmatch(refusal)) is None:
+            return None
+        node = (found["host"] or way[0][0], int(found["port"]))
+        is_moved = found["kind"] == "MOVED"
+        if is_moved and (slots := self._slots) is not None:
+            slots.move(int(found["slot"]), node)
+        return node, not is_moved
 
 
 class Cluster:
@@ -229,6 +237,16 @@ def pipelined(server: Redis, commands: Sequence[Command]) -> list[Any]:
         pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
     answers: list[Any] = pipeline.execute(raise_on_error=False)
     return answers
+
+
+def _refusal(answer: ResponseError) -> str:
+    """Return what a node said; redis-py's newer releases make the first word an exception's class."""
+    from redis.exceptions import AskError, ClusterDownError, MovedError
+
+    for kind, name in ((MovedError, "MOVED"), (AskError, "ASK"), (ClusterDownError, "CLUSTERDOWN")):
+        if isinstance(answer, kind):
+            return f"{name} {answer}"
+    return str(answer)
 
 
 def _grouped(ways: dict[int, _Way]) -> dict[_Way, list[int]]:
