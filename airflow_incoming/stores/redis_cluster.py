@@ -72,6 +72,7 @@ class Routes:
         slots = yield from self.slots()
         if (node := slots.owner(key)) is None:
             self.forget()
+            self._nodes.rotate(-1)  # another one may know better
             raise ClusterDownError(f"no node has the slot of {key}")
         return node
 

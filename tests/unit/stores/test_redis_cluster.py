@@ -102,6 +102,17 @@ def test_silence_is_waited_for_once_and_elsewhere_the_next_time() -> None:
     assert [node for node, _ in network.asked] == [A, B, C]
 
 
+def test_a_node_that_knows_of_no_cluster_is_asked_once() -> None:
+    """One that was made anew, and that the others don't know yet."""
+    network = Network(
+        lambda node, command: {A: [], C: MAP}[node] if command[0] == "CLUSTER SLOTS" else b"here"
+    )
+    routes = Routes([A, C])
+    with pytest.raises(ClusterDownError, match="no node has the slot of foo"):
+        network.run(routes.exchange([("GET", ON_B)]))
+    assert network.run(routes.exchange([("GET", ON_B)])) == [b"here"]
+
+
 def test_nobody_is_there() -> None:
     """Then the last refusal tells why."""
 
