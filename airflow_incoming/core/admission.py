@@ -19,9 +19,9 @@ from airflow_incoming.core.payload import check_media_type, parse_json
 from airflow_incoming.core.redaction import redact, redact_query, storable_text
 from airflow_incoming.core.tokens import TokenPolicy
 
-#: Objects and arrays for each parameter that a payload may have, on the average: reading a megabyte of
+#: Objects and arrays that a payload may have for each parameter that it may have: reading a megabyte of
 #: nothing but brackets would hold up everybody else for most of a second.
-NESTING = 8
+NESTING = 2
 #: Characters of a query string, and of a remote address, that are kept.
 MAX_QUERY = 4096
 MAX_REMOTE = 64
