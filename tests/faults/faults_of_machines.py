@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from tests.faults.catalogue import again_and_again, fault
+from tests.faults.limits import WAITING, Limits
 from tests.faults.stage import Stage
 from workbench.processes import wait_until
 
@@ -58,7 +59,12 @@ def disk_full(stage: Stage) -> None:
     assert stage.postgres.errors("No space left on device") > before
 
 
-@fault("SQLite busy: somebody else writes half the time", short=True, sqlite=True)
+@fault(
+    "SQLite busy: somebody else writes half the time",
+    short=True,
+    sqlite=True,
+    limits=WAITING,  # one writer at a time, whoever it is
+)
 def sqlite_busy(stage: Stage) -> None:
     stage.open()
     path = stage.house.airflow.database.removeprefix("sqlite:///")
@@ -74,17 +80,22 @@ def sqlite_busy(stage: Stage) -> None:
     rival.close()
 
 
-@fault("kill -9 at random", short=True)
+#: Api-servers are among them, and one that has just started answers late.
+_KILLED = Limits(health=1.0)
+
+
+@fault("kill -9 at random", short=True, limits=_KILLED)
 def random_kills(stage: Stage) -> None:
     _kill_at_random(stage, 10)
 
 
-@fault("200 × kill -9 at random")
+@fault("200 × kill -9 at random", limits=_KILLED)
 def many_random_kills(stage: Stage) -> None:
     _kill_at_random(stage, 200)
 
 
 def _kill_at_random(stage: Stage, kills: int) -> None:
+    stage.everywhere()
     stage.open()
     stage.serve()
     stage.dispatch()

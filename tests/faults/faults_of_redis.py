@@ -95,7 +95,7 @@ def redis_read_only(stage: Stage) -> None:
         stage.redis_client.replicaof("NO", "ONE")
 
 
-@fault("Redis with garbage at our keys", short=True)
+@fault("Redis with garbage at our keys")
 def redis_garbage(stage: Stage) -> None:
     spoiled = 0
 
