@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from tests.faults.catalogue import again_and_again, fault
-from tests.faults.limits import WAITING, Limits
+from tests.faults.limits import RESTARTING, WAITING
 from tests.faults.stage import Stage
 from workbench.processes import wait_until
 
@@ -80,16 +80,12 @@ def sqlite_busy(stage: Stage) -> None:
     rival.close()
 
 
-#: Api-servers are among them, and one that has just started answers late.
-_KILLED = Limits(health=1.0)
-
-
-@fault("kill -9 at random", short=True, limits=_KILLED)
+@fault("kill -9 at random", short=True, limits=RESTARTING)
 def random_kills(stage: Stage) -> None:
-    _kill_at_random(stage, 10)
+    _kill_at_random(stage, 8)
 
 
-@fault("200 × kill -9 at random", limits=_KILLED)
+@fault("200 × kill -9 at random", limits=RESTARTING)
 def many_random_kills(stage: Stage) -> None:
     _kill_at_random(stage, 200)
 
@@ -108,7 +104,7 @@ def _kill_at_random(stage: Stage, kills: int) -> None:
             time.sleep(random.uniform(0.1, 0.7))
 
 
-@fault("SIGTERM to each process", short=True)
+@fault("SIGTERM to each process", short=True, limits=RESTARTING)
 def sigterm(stage: Stage) -> None:
     """Whatever was stored was answered, too: each order that somebody knows was accepted once."""
     stage.open()
@@ -125,7 +121,7 @@ def sigterm(stage: Stage) -> None:
     assert [key for key, statuses in told.items() if 200 not in statuses] == []
 
 
-@fault("Redis silent, PostgreSQL restarted, receivers killed")
+@fault("Redis silent, PostgreSQL restarted, receivers killed", limits=RESTARTING)
 def together(stage: Stage) -> None:
     stage.open()
     with stage.load():
@@ -141,7 +137,7 @@ def together(stage: Stage) -> None:
         stage.redis.go_on()
 
 
-@fault("COMMITs unanswered, Redis flushed, kill -9 at random", short=True)
+@fault("COMMITs unanswered, Redis flushed, kill -9 at random", short=True, limits=RESTARTING)
 def together_again(stage: Stage) -> None:
     proxy = stage.postgres_through_proxy()
     stage.open()

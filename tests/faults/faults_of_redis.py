@@ -25,7 +25,7 @@ def redis_silent(stage: Stage) -> None:
     stage.open()
     with stage.load():
         stage.redis.hang()
-        time.sleep(4)
+        time.sleep(2)
         stage.redis.go_on()
 
 

@@ -28,6 +28,10 @@ class Limits:
 #: Whoever waits for the database until we give up waiting.
 WAITING = Limits(p99=ACCEPT_TIMEOUT + TELLING)
 
+#: Processes are killed or stopped, and started again: that takes the cores that api-servers run on, and one
+#: that has just started answers late.
+RESTARTING = Limits(p99=2.0, health=2.0)
+
 
 def too_slow(verdict: Verdict, looks: Sequence[float], limits: Limits) -> list[str]:
     """Name what took too long."""

@@ -21,7 +21,7 @@ from tests.faults.catalogue import Fault, all_of
 from tests.faults.checker import Verdict
 from tests.faults.conftest import EVERYTHING
 from tests.faults.killer import POINTS
-from tests.faults.limits import Limits, too_slow
+from tests.faults.limits import RESTARTING, too_slow
 from tests.faults.stage import Stage
 from workbench.processes import wait_until
 
@@ -63,7 +63,7 @@ def test_a_receiver_killed_at_a_point(point: str, stage: Stage, judged: Judged) 
     verdict = judged(f"killed at {point}")
     assert verdict.broken == []
     assert verdict.answers[0] > 0
-    assert too_slow(verdict, stage.looks, Limits()) == []
+    assert too_slow(verdict, stage.looks, RESTARTING) == []
 
 
 @pytest.mark.parametrize("point", points_of("dispatch"))
@@ -76,7 +76,7 @@ def test_a_dispatcher_killed_at_a_point(point: str, stage: Stage, judged: Judged
         victim.start(die_at=None)
     verdict = judged(f"killed at {point}")
     assert verdict.broken == []
-    assert too_slow(verdict, stage.looks, Limits()) == []
+    assert too_slow(verdict, stage.looks, RESTARTING) == []
 
 
 def test_hundred_identical_requests_at_once_on_four_processes(stage: Stage) -> None:
