@@ -149,7 +149,9 @@ class Dispatcher:
         queue.mark_dispatched(session.connection(), started, now)
         tally.dispatched = len(started)
         self._lags += [
-            (now - one.event.received_at).total_seconds() for one in pending if one.event.id in started
+            max((now - one.event.received_at).total_seconds(), 0.0)  # the receiver's clock may be ahead
+            for one in pending
+            if one.event.id in started
         ]
         return tally
 

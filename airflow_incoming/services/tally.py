@@ -100,7 +100,7 @@ class Tally:
             return
         if outcome.status == "captured":
             return
-        taken = (self._clock() - event.received_at).total_seconds()
+        taken = max((self._clock() - event.received_at).total_seconds(), 0.0)  # clocks may step back
         self._meter.answered(outcome.status, event.integration, taken)
         if outcome.status == "accepted":
             self._notes.count(event.integration_id, ACCEPTED)
