@@ -228,7 +228,7 @@ def test_a_closed_receiver_refuses(house: House) -> None:
 
 @pytest.mark.parametrize(
     "large",
-    [b'{"a": "%s"}' % (b"x" * INLINE_BODY), b"[" + b",".join([b"[[]]"] * INLINE_CONTAINERS) + b"]"],
+    [b'{"a": "%s"}' % (b"x" * INLINE_BODY), b'{"a": "%s"}' % (b"[" * INLINE_CONTAINERS)],
     ids=["long", "many"],
 )
 def test_a_small_request_never_waits_behind_large_ones(large: bytes, house: House) -> None:
