@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from airflow_incoming.core.messages import Event, Started
 from airflow_incoming.db import tables
+from airflow_incoming.stores import queue_postgresql
 
 _event = tables.event
 
@@ -58,6 +59,11 @@ def suspended_among(connection: Connection, integration_ids: Iterable[UUID], *, 
 
 def mark_dispatched(connection: Connection, started: Mapping[UUID, Sequence[Started]], now: datetime) -> None:
     """Mark events as done, with what each started."""
+    if not started:
+        return
+    if connection.dialect.name == "postgresql":
+        queue_postgresql.mark_dispatched(connection, started, now)
+        return
     statement = (
         update(_event)
         .where(_event.c.id == bindparam("b_id"))
@@ -72,8 +78,7 @@ def mark_dispatched(connection: Connection, started: Mapping[UUID, Sequence[Star
         )
     )
     rows = [{"b_id": key, "b_started": [asdict(s) for s in value]} for key, value in started.items()]
-    if rows:
-        connection.execute(statement, rows)
+    connection.execute(statement, rows)
 
 
 def mark_failed(
