@@ -11,7 +11,7 @@ from workbench.steps import step
 def drain(bench: Bench) -> None:
     """Events a second that one dispatcher turns into runs, and runs a second of Airflow's trigger."""
     airflow = bench.ground.installation("drain", {})
-    for dag, integration, events in (("one", "orders", 2000), ("ten", "ten", 500)):
+    for dag, tasks, integration, events in (("one", 1, "orders", 2000), ("ten", 10, "ten", 500)):
         rest = bench.contenders.get(f"rest:{dag}")
         with step(f"Draining {events} events into a DAG of {dag}, and triggering it") as doing:
             drained = bench.ground.run_inside(airflow, "drain", integration, str(events))
@@ -19,7 +19,9 @@ def drain(bench: Bench) -> None:
                 for seconds in (1, 5):  # the first is a warm-up
                     load = bench.load(rest, "new", seconds=seconds)
             bench.figures[f"drain_{dag}"] = drained["events"] / drained["seconds"]
-            bench.figures[f"drain_{dag}_statements"] = drained["statements"] / drained["events"]
+            statements = drained["statements"] / drained["events"]
+            bench.figures[f"drain_{dag}_statements"] = statements
+            bench.figures[f"drain_{dag}_statements_per_task"] = statements / tasks
             bench.figures[f"rest_{dag}"] = load.rate
             doing.note = f"{drained['events'] / drained['seconds']:.0f} and {load.rate:.0f} a second"
 

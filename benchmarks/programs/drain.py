@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import select
@@ -28,9 +29,11 @@ def main(name: str, count: int) -> None:
     store(name, count)
     statements = 0
 
-    def counted(*_: object) -> None:
+    def counted(*call: Any) -> None:
         nonlocal statements
-        statements += 1
+        _, _, statement, parameters, _, many = call
+        # One for each row, unless it is an INSERT, whose rows travel together.
+        statements += len(parameters) if many and not statement.lstrip().startswith("INSERT") else 1
 
     sqlalchemy_event.listen(bootstrap.engine(), "before_cursor_execute", counted)
     started = bootstrap.utcnow()

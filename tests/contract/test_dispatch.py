@@ -289,7 +289,7 @@ def test_a_batch_costs_the_same_statements_whatever_its_size(house: House) -> No
         seen: list[str] = []
 
         def note(_: object, __: object, statement: str, *___: object, seen: list[str] = seen) -> None:
-            seen.append(statement)
+            seen.append(statement.strip())
 
         event.listen(house.engine, "before_cursor_execute", note)
         assert dispatcher.dispatch_batch().dispatched == number
