@@ -21,7 +21,7 @@ from airflow_incoming.core.errors import InvalidConfiguration
 from airflow_incoming.core.integration import (
     Configuration,
     configuration_to_dict,
-    parse_configuration,
+    read_configuration,
 )
 from airflow_incoming.core.records import Integration, Version
 from airflow_incoming.db import tables
@@ -160,7 +160,7 @@ def read_configurations(connection: Connection, version_ids: Iterable[UUID]) -> 
     configurations = {}
     for row in rows:
         with suppress(InvalidConfiguration):
-            configurations[row.id] = parse_configuration(row.configuration)
+            configurations[row.id] = read_configuration(row.configuration)
     return configurations
 
 
@@ -240,7 +240,7 @@ def _version_of(row: Row[Any]) -> Version:
     return Version(
         id=row.id,
         number=row.number,
-        configuration=parse_configuration(row.configuration),
+        configuration=read_configuration(row.configuration),
         created_at=row.created_at,
         created_by=row.created_by,
     )
@@ -252,7 +252,7 @@ def _version(fields: Any, prefix: str) -> Version | None:
     return Version(
         id=fields[f"{prefix}_id"],
         number=fields[f"{prefix}_number"],
-        configuration=parse_configuration(fields[f"{prefix}_configuration"]),
+        configuration=read_configuration(fields[f"{prefix}_configuration"]),
         created_at=fields[f"{prefix}_created_at"],
         created_by=fields[f"{prefix}_created_by"],
     )
