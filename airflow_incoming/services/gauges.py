@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.metrics import Emits
-from airflow_incoming.stores import events, integrations, requests
+from airflow_incoming.stores import events, integrations, silence
 
 
 def measure(engine: Engine, emit: Emits, now: datetime) -> None:
@@ -16,14 +16,15 @@ def measure(engine: Engine, emit: Emits, now: datetime) -> None:
     with reading(engine) as connection:
         backlog = events.backlog(connection)
         published = [each.name for each in integrations.list_all(connection) if each.state == "published"]
-        newest = requests.last_event_at(connection, published)
+        found = silence.activity(connection, published)
     emit.gauge("incoming.inbox.waiting", backlog.waiting)
     emit.gauge("incoming.inbox.oldest", _age(backlog.oldest, now))
     emit.gauge("incoming.inbox.failed", backlog.failed)
     emit.gauge("incoming.inbox.held", backlog.held)
     emit.gauge("incoming.inbox.dead", backlog.dead)
-    for name, at in newest.items():
-        emit.gauge(f"incoming.silence.{name}", _age(at, now))
+    for name, activity in found.items():
+        if activity.silent_since is not None:
+            emit.gauge(f"incoming.silence.{name}", _age(activity.silent_since, now))
 
 
 def _age(moment: datetime | None, now: datetime) -> float:

@@ -30,7 +30,10 @@ NAMES: dict[str, str] = {
     "incoming.inbox.failed": "gauge: events that are tried again",
     "incoming.inbox.held": "gauge: events that suspended integrations hold",
     "incoming.inbox.dead": "gauge: events that were given up and are kept",
-    "incoming.silence.<integration>": "gauge: seconds since the newest event of a published integration",
+    "incoming.silence.<integration>": (
+        "gauge: seconds since the newest event of a published integration; without one, "
+        "since it was published"
+    ),
 }
 #: Times that are sent in one go; of more, a random sample.
 MOST_TIMES = 200

@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from airflow.utils.sqlalchemy import UtcDateTime
+from sqlalchemy import Connection, Row, Select, delete, func, insert, literal, select, update
 
 from airflow_incoming.core.errors import InvalidConfiguration
 from airflow_incoming.core.integration import (
@@ -143,7 +144,16 @@ def set_published(
     connection: Connection, integration_id: UUID, version_id: UUID | None, *, suspended: bool, now: datetime
 ) -> None:
     """Make a version live (None: no version is)."""
-    _update(connection, integration_id, now, published_version_id=version_id, suspended=suspended)
+    # What is live already is so since it first was.
+    since = func.coalesce(tables.integration.c.published_at, literal(now, UtcDateTime))
+    _update(
+        connection,
+        integration_id,
+        now,
+        published_version_id=version_id,
+        suspended=suspended,
+        published_at=None if version_id is None else since,
+    )
 
 
 def remove(connection: Connection, integration_id: UUID) -> None:
