@@ -200,6 +200,8 @@ def test_no_secret_and_no_body_is_in_the_logs(siege: Siege, used: dict[str, str]
     written = logs(siege)
     assert "Refused a request for shop: " in written
     assert "Refused a token to 203.0.113.55: " in written
+    assert re.search(r"Accepted events .*event_ids=.*integration=hostile", written)
+    assert re.search(r"Dispatched events .*event_ids=.*integration=hostile", written)
     assert findings(used | {"a body": BODY_MARKER, "a harmless header": MARKER}, written) == []
 
 
