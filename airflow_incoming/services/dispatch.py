@@ -241,15 +241,8 @@ class Dispatcher:
             tally.dead += 1
             state = "dead"
         # The reason may quote the payload, so it is kept with the event and not logged.
-        tell(
-            log,
-            WARNING,
-            "An event could not be dispatched",
-            integration=event.integration,
-            event_id=str(event.id),
-            state=state,
-            attempts=taken.attempts + 1,
-        )
+        about = {"integration": event.integration, "event_id": str(event.id), "state": state}
+        tell(log, WARNING, "An event could not be dispatched", **about, attempts=taken.attempts + 1)
 
     def _hold_suspended(self, connection: Connection, events: Sequence[Event]) -> set[UUID]:
         """Hold the events of suspended integrations; locked, so that a resume can't miss any."""
