@@ -29,10 +29,10 @@ class Option:
 OPTIONS: dict[str, Option] = {
     "redis_url": Option(
         "",
-        "Redis or Valkey that remembers deduplication hashes: redis://, rediss://, unix://, or "
-        "redis+sentinel://host:26379,host:26379/service. Empty: the metadata database alone decides, which "
-        "is right but slower, and no task can wait for events. Give it a database of its own with "
-        "maxmemory-policy noeviction.",
+        "Redis or Valkey that remembers deduplication hashes: redis://, rediss://, unix://, "
+        "redis+sentinel://host:26379,host:26379/service or redis+cluster://host:6379,host:6379 (rediss+… "
+        "for TLS). Empty: the metadata database alone decides, which is right but slower, and no task can "
+        "wait for events. Give it a database of its own with maxmemory-policy noeviction.",
         example="redis://:password@redis.example.com:6379/3",
         sensitive=True,
     ),

@@ -49,6 +49,12 @@ def order(size: int) -> bytes:
     return body
 
 
+def pieces(count: int) -> bytes:
+    """Return the JSON of an order of so many small objects: most of what it costs is their number."""
+    items = [{"sku": number} for number in range(count)]
+    return _dump({"order": {"id": MARK}, "items": items})
+
+
 def _item(chosen: random.Random, words: int) -> dict[str, Any]:
     return {
         "sku": f"A-{chosen.randrange(10**6):06}",

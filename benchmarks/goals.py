@@ -43,7 +43,14 @@ def _errors(results: Results) -> float | None:
     return float(sum(sample.errors for sample in found)) if found else None
 
 
-def _over(name: str, below: str) -> Callable[[Results], float | None]:
+Reached = Callable[[Results], float | None]
+
+
+def _figure(name: str) -> Reached:
+    return lambda results: results.figures.get(name)
+
+
+def _over(name: str, below: str) -> Reached:
     def reached(results: Results) -> float | None:
         figures = results.figures
         return figures[name] / figures[below] if figures.get(below) and name in figures else None
@@ -51,66 +58,49 @@ def _over(name: str, below: str) -> Callable[[Results], float | None]:
     return reached
 
 
+def _at_least(least: float, title: str, reached: Reached) -> Goal:
+    return Goal(title=title, reached=reached, at_least=least)
+
+
+def _at_most(most: float, title: str, reached: Reached) -> Goal:
+    return Goal(title=title, reached=reached, at_most=most)
+
+
+def _p99(results: Results) -> float | None:
+    return results.ratio(NEW.name, "serve", "group-commit", lambda sample: sample.p99)
+
+
 GOALS = (
     _faster("serve ÷ bare app with group commit", NEW.name, "serve", "group-commit", 0.8),
     _faster("serve ÷ bare app with one commit each", NEW.name, "serve", "one-commit", 1.2),
     _faster("serve ÷ Airflow's REST trigger", NEW.name, "serve", TRIGGER, 30),
-    Goal(
-        title="p99 of serve ÷ p99 of the bare app with group commit",
-        reached=lambda results: results.ratio(NEW.name, "serve", "group-commit", lambda sample: sample.p99),
-        at_most=3,
-    ),
-    Goal(title="errors of serve at 64 connections", reached=_errors, at_most=0),
+    _at_most(3, "p99 of serve ÷ p99 of the bare app with group commit", _p99),
+    _at_most(0, "errors of serve at 64 connections", _errors),
     _faster("api-server ÷ Airflow's REST trigger", NEW.name, "api-server", TRIGGER, 10),
     _faster("api-server that dispatches, too ÷ REST trigger", NEW.name, "dispatching", TRIGGER, 10),
     _faster("duplicates: serve ÷ bare app that only asks Redis", KNOWN.name, "serve", "redis-only", 0.8),
     _faster("100 KB: serve ÷ Airflow's REST trigger", LARGE.name, "serve", TRIGGER, 10),
     _faster("1 MB: serve ÷ Airflow's REST trigger", HUGE.name, "serve", TRIGGER, 10),
-    Goal(
-        title="accepted → run committed, idle, p50 in ms",
-        reached=lambda results: results.figures.get("idle_p50_ms"),
-        at_most=60,
+    _at_most(60, "accepted → run committed, idle, p50 in ms", _figure("idle_p50_ms")),
+    _at_least(10, "dispatcher ÷ REST trigger, DAG of one task", _over("drain_one", "rest_one")),
+    _at_least(4, "dispatcher ÷ REST trigger, DAG of ten tasks", _over("drain_ten", "rest_ten")),
+    _at_least(
+        0.9,
+        "backlog of 100 000: rate of its last tenth ÷ of its first",
+        _over("backlog_last_tenth", "backlog_first_tenth"),
     ),
-    Goal(
-        title="dispatcher ÷ REST trigger, DAG of one task",
-        reached=_over("drain_one", "rest_one"),
-        at_least=10,
+    _at_least(0.9, "beside 1 000 000 events ÷ without: accepting", _figure("crowded_new_ratio")),
+    _at_least(0.9, "beside 1 000 000 events ÷ without: duplicates", _figure("crowded_known_ratio")),
+    _at_least(0.9, "beside 1 000 000 events ÷ without: draining", _over("crowded_drain", "drain_one")),
+    _at_most(
+        2,
+        "p50 of Airflow's health page while 10 000 events are drained ÷ idle",
+        _over("health_draining_p50_ms", "health_idle_p50_ms"),
     ),
-    Goal(
-        title="dispatcher ÷ REST trigger, DAG of ten tasks",
-        reached=_over("drain_ten", "rest_ten"),
-        at_least=4,
+    _at_most(
+        1.1,
+        "memory after 1 000 000 requests ÷ after 50 000",
+        _over("soak_memory_after_mb", "soak_memory_before_mb"),
     ),
-    Goal(
-        title="backlog of 100 000: rate of its last tenth ÷ of its first",
-        reached=_over("backlog_last_tenth", "backlog_first_tenth"),
-        at_least=0.9,
-    ),
-    *(
-        Goal(
-            title=f"beside 1 000 000 events ÷ without: {what}",
-            reached=reached,
-            at_least=0.9,
-        )
-        for what, reached in (
-            ("accepting", lambda results: results.figures.get("crowded_new_ratio")),
-            ("duplicates", lambda results: results.figures.get("crowded_known_ratio")),
-            ("draining", _over("crowded_drain", "drain_one")),
-        )
-    ),
-    Goal(
-        title="p50 of Airflow's health page while 10 000 events are drained ÷ idle",
-        reached=_over("health_draining_p50_ms", "health_idle_p50_ms"),
-        at_most=2,
-    ),
-    Goal(
-        title="memory after 1 000 000 requests ÷ after 50 000",
-        reached=_over("soak_memory_after_mb", "soak_memory_before_mb"),
-        at_most=1.1,
-    ),
-    Goal(
-        title="MB that 300 MB cost at a limit of 1 MiB",
-        reached=lambda results: results.figures.get("flood_memory_mb"),
-        at_most=20,
-    ),
+    _at_most(20, "MB that 300 MB cost at a limit of 1 MiB", _figure("flood_memory_mb")),
 )

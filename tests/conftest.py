@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workbench.mysql import MySQLServer
     from workbench.postgres import PostgresServer
     from workbench.processes import Processes
-    from workbench.redis import RedisServer
+    from workbench.redis import RedisCluster, RedisServer
 
 # Airflow reads this when it is first imported; without it, it would make itself a home in the user's.
 if "AIRFLOW_HOME" not in os.environ:
@@ -50,6 +50,19 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(binary, tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    from workbench.redis import RedisCluster, find_redis
+
+    binary = find_redis(PREFIX)
+    if binary is None:
+        missing("redis-server")
+    assert binary is not None
+    cluster = RedisCluster(binary, tmp_path_factory.mktemp("cluster")).form()
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture(scope="session")

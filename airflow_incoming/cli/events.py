@@ -13,7 +13,8 @@ from airflow_incoming import bootstrap
 from airflow_incoming.cli.integrations import who
 from airflow_incoming.cli.output import Result, command, confirm, note
 from airflow_incoming.core.conf import conf_of
-from airflow_incoming.core.errors import RedisUnavailable
+from airflow_incoming.core.errors import RedisUnavailable, RequestRejected
+from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.core.units import parse_duration
 from airflow_incoming.services.replay import event_of
@@ -54,8 +55,16 @@ def show(args: Namespace) -> Result:
         "query": event.query,
         "headers": dict(event.headers or {}),
         "body": event.body,
-        "conf": None if configuration is None else conf_of(event_of(event), configuration),
+        "conf": None if configuration is None else _conf(event, configuration),
     }
+
+
+def _conf(event: EventRecord, configuration: Configuration) -> dict[str, Any] | None:
+    """Return what the event's runs receive; None where this release can't read its body."""
+    try:
+        return conf_of(event_of(event), configuration)
+    except RequestRejected:
+        return None
 
 
 @command

@@ -19,6 +19,9 @@ from airflow_incoming.core.payload import check_media_type, parse_json
 from airflow_incoming.core.redaction import redact, redact_query, storable_text
 from airflow_incoming.core.tokens import TokenPolicy
 
+#: Objects and arrays that a payload may have for each parameter that it may have: reading a megabyte of
+#: nothing but brackets would hold up everybody else for most of a second.
+NESTING = 2
 #: Characters of a query string, and of a remote address, that are kept.
 MAX_QUERY = 4096
 MAX_REMOTE = 64
@@ -56,7 +59,7 @@ def admit(
     max_body = limits.body or policy.max_body
     if len(request.body) > max_body:
         raise BodyTooLarge(max_body)
-    payload = parse_json(request.body)
+    payload = parse_json(request.body, max_containers=policy.max_parameters * NESTING)
     event = _event(request, endpoint, _claim(request, endpoint, payload), now, event_id)
     max_conf = limits.conf or policy.max_conf
     extent = measure(payload)

@@ -166,21 +166,26 @@ class RateLimited(RequestRejected):
 
 
 class Unavailable(IncomingError):
-    """The service is temporarily unavailable; the request was not stored, retry it."""
+    """The service is temporarily unavailable; the request may not have been stored, send it again.
+
+    It may have been, too: a COMMIT may be carried out whose answer never came. With deduplication a
+    request that is sent again can't start a second run. Only those who refuse before anything is tried
+    may say that it was not stored.
+    """
 
     code = "unavailable"
     retry_after: float = 1.0
 
 
 class DatabaseUnavailable(Unavailable):
-    """The metadata database is unavailable; the request was not stored, retry it."""
+    """The metadata database is unavailable; the request may not have been stored, send it again."""
 
     code = "database_unavailable"
     retry_after = 5.0
 
 
 class DatabaseBusy(DatabaseUnavailable):
-    """The metadata database is busy; the request was not stored, retry it."""
+    """The metadata database is busy; the request may not have been stored, send it again."""
 
     code = "database_busy"
 
@@ -192,20 +197,20 @@ class RedisUnavailable(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """Too many requests are waiting; the request was not stored, retry it."""
+    """Too many requests are waiting; the request was not stored, send it again."""
 
     code = "overloaded"
 
 
 class Undecided(Unavailable):
-    """The request was not decided in time; retry it."""
+    """The request was not decided in time; it may not have been stored, send it again."""
 
     code = "undecided"
     retry_after = 5.0
 
 
 class Stopping(Unavailable):
-    """The service is stopping; the request was not stored, retry it."""
+    """The service is stopping; the request was not stored, send it again."""
 
     code = "stopping"
 

@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import parse_qs
 
+from airflow_incoming.core.errors import RequestRejected
 from airflow_incoming.core.flatten import Leaf, flatten
 from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.records import EventRecord
@@ -48,9 +49,16 @@ _FORMULA = re.compile(
 
 
 def parameters_of(event: EventRecord) -> dict[str, Leaf]:
-    """Return a whole event's parameters: ``body.order.id``, ``query.source``."""
-    flat = flatten(parse_json((event.body or "{}").encode()), max_parameters=None)
-    named: dict[str, Leaf] = {f"body.{name}": value for name, value in flat.items()}
+    """Return a whole event's parameters: ``body.order.id``, ``query.source``.
+
+    A body that this release can't read, as an older one may have stored it, is one parameter, ``body``.
+    """
+    body = event.body or "{}"
+    try:
+        flat = flatten(parse_json(body.encode()), max_parameters=None)
+        named: dict[str, Leaf] = {f"body.{name}": value for name, value in flat.items()}
+    except RequestRejected:
+        named = {"body": body}
     for name, values in parse_qs(event.query, keep_blank_values=True).items():
         named[f"query.{name}"] = values[0] if len(values) == 1 else json.dumps(values)
     return named

@@ -10,6 +10,7 @@ import codecs
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -19,8 +20,9 @@ from airflow_incoming.core.flatten import MAX_DEPTH, join_path
 MAX_DIGITS = 4300  # what Python parses by default; longer integers take quadratic time
 
 _WHITESPACE = b" \t\r\n"
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _ONE_KIND_OF_BRACKET = bytes.maketrans(b"{}", b"[]")
+_TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
 #: A longer number shows in a sample of every so many bytes as so many digits in a row.
@@ -56,14 +58,15 @@ def check_media_type(headers: Mapping[str, str]) -> None:
         _check_content_type(content_type)
 
 
-def parse_json(body: bytes) -> dict[str, Any] | list[Any]:
+def parse_json(body: bytes, *, max_containers: int = sys.maxsize) -> dict[str, Any] | list[Any]:
     """Return the object or array of a request body.
 
     The last of several equal keys wins. Raises MalformedJSON, whose detail never repeats the body,
-    and UnstorableJSON, which names the parameter.
+    and UnstorableJSON, which names the parameter, or for more objects and arrays than ``max_containers``:
+    a megabyte of brackets costs a hundred times what it costs as text.
     """
     text = _decode(body)
-    _refuse_deep_nesting(body)
+    _refuse_deep_nesting(body, max_containers)
     if _may_be_unstorable(body):
         _refuse_unstorable(text)
     try:
@@ -104,25 +107,39 @@ def _decode(body: bytes) -> str:
         raise MalformedJSON(f"The request body isn't UTF-8 (byte {error.start}).") from error
 
 
-def _refuse_deep_nesting(body: bytes) -> None:
+def _refuse_deep_nesting(body: bytes, max_containers: int) -> None:
     """Measure the depth before the recursive parser meets it.
 
-    Of the body only the brackets outside strings are kept; each round then removes the innermost
-    pairs, so that well-formed text of depth n is gone after n rounds.
+    Of the body only the brackets outside strings are looked at.
     """
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+    if body.count(b"[") + body.count(b"{") <= min(MAX_DEPTH, max_containers):
         return
-    structure = body.translate(_ONE_KIND_OF_BRACKET, _NOT_STRUCTURE)
-    structure = structure.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Two quotes side by side enclose nothing, whichever they are: most text goes here, at once.
-    structure = structure.replace(b'""', b"")
-    brackets = b"".join(structure.split(b'"')[::2])
+    brackets = _brackets(body)
+    if _TOO_DEEP not in brackets and brackets.count(b"[") > max_containers:
+        raise UnstorableJSON(f"The payload has more than {max_containers} objects and arrays.")
+    if _TOO_DEEP in brackets or _is_deep(brackets):
+        raise MalformedJSON(f"The request body is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _is_deep(brackets: bytes) -> bool:
+    """Remove the innermost pairs, round by round: well-formed text of depth n is gone after n rounds."""
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")
         if b"[]" not in brackets:
             break
-    if b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH:
-        raise MalformedJSON(f"The request body is nested deeper than {MAX_DEPTH} levels.")
+    return b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH
+
+
+def _brackets(body: bytes) -> bytes:
+    """Return the brackets outside strings, all as square ones."""
+    # Escapes go first, while what belongs together stands together: the two backslashes of ``\n\"`` are
+    # not an escaped one, but would look like it without the ``n``.
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    structure = body.translate(_ONE_KIND_OF_BRACKET, _NOT_STRUCTURE)
+    # Two quotes side by side enclose nothing, whichever they are: most text goes here, at once.
+    structure = structure.replace(b'""', b"")
+    return b"".join(structure.split(b'"')[::2])
 
 
 def _may_be_unstorable(body: bytes) -> bool:
@@ -148,6 +165,8 @@ def _parse(decoder: json.JSONDecoder, text: str) -> Any:
         raise MalformedJSON(
             f"The request body isn't JSON: {error.msg} (line {error.lineno}, column {error.colno})."
         ) from error
+    except RecursionError as error:
+        raise MalformedJSON(f"The request body is nested deeper than {MAX_DEPTH} levels.") from error
 
 
 def _refuse_unstorable(text: str) -> None:

@@ -1,20 +1,24 @@
-"""Which Redis ``[incoming] redis_url`` means: one server, or whichever server Sentinel calls the primary."""
+"""Which Redis ``[incoming] redis_url`` means: one server, what Sentinel calls the primary, or a cluster."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
-SENTINEL_PORT = 26379
+SENTINEL_PORT, PORT = 26379, 6379
 _SERVER = ("redis", "rediss", "unix")
 _SENTINEL = ("redis+sentinel", "rediss+sentinel")
+_CLUSTER = ("redis+cluster", "rediss+cluster")
+
+#: Host and port of a node.
+Node = tuple[str, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentinelAddress:
     """Sentinels (host, port), the service that they watch, and how to speak to its servers."""
 
-    sentinels: tuple[tuple[str, int], ...]
+    sentinels: tuple[Node, ...]
     service: str
     db: int = 0
     tls: bool = False
@@ -23,25 +27,43 @@ class SentinelAddress:
     sentinel_password: str | None = field(default=None, repr=False)
 
 
-def parse_redis_url(url: str) -> SentinelAddress | None:
-    """Return the address behind Sentinel; None for the URL of one server, which redis-py understands.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterAddress:
+    """Nodes of a cluster, any of which knows the others, and how to speak to all of them."""
+
+    nodes: tuple[Node, ...]
+    tls: bool = False
+    #: ``user:password`` and redis-py's options, as they stand in the URL.
+    credentials: str = field(default="", repr=False)
+    options: str = field(default="", repr=False)
+
+    def url(self, node: Node) -> str:
+        """Return the URL of one node, which redis-py understands."""
+        host, port = node
+        credentials = f"{self.credentials}@" if self.credentials else ""
+        options = f"?{self.options}" if self.options else ""
+        host = f"[{host}]" if ":" in host else host
+        return f"{'rediss' if self.tls else 'redis'}://{credentials}{host}:{port}{options}"
+
+
+def parse_redis_url(url: str) -> SentinelAddress | ClusterAddress | None:
+    """Return the address behind Sentinel or of a cluster; None for one server's URL, which is redis-py's own.
 
     ``redis+sentinel://[user:password@]host[:port][,host[:port]…]/service[/db][?sentinel_password=…]``,
-    with ``rediss+sentinel`` for TLS. Raises ValueError, which never repeats the URL: it holds a password.
+    ``redis+cluster://[user:password@]host[:port][,host[:port]…][?option=…]``, with ``rediss+…`` for TLS.
+    Raises ValueError, which never repeats the URL: it holds a password.
     """
     scheme, separator, _ = url.partition("://")
     if separator and scheme in _SERVER:
         return None
-    if "cluster" in scheme:
-        raise ValueError(
-            "Redis Cluster isn't supported, because a batch asks for many keys at once. Name one primary, or "
-            "redis+sentinel:// for one that fails over"
-        )
-    if not separator or scheme not in _SENTINEL:
-        raise ValueError(
-            "must begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://"
-        )
-    return _parse_sentinel(url, tls=scheme.startswith("rediss"))
+    if separator and scheme in _SENTINEL:
+        return _parse_sentinel(url, tls=scheme.startswith("rediss"))
+    if separator and scheme in _CLUSTER:
+        return _parse_cluster(url, tls=scheme.startswith("rediss"))
+    raise ValueError(
+        "must begin with redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, "
+        "redis+cluster:// or rediss+cluster://"
+    )
 
 
 def _parse_sentinel(url: str, *, tls: bool) -> SentinelAddress:
@@ -55,7 +77,7 @@ def _parse_sentinel(url: str, *, tls: bool) -> SentinelAddress:
         )
     sentinel_password = parse_qs(parts.query).get("sentinel_password", [None])[0]
     return SentinelAddress(
-        sentinels=tuple(_host(host) for host in hosts.split(",")),
+        sentinels=tuple(_host(host, SENTINEL_PORT) for host in hosts.split(",")),
         service=unquote(service),
         db=int(db or 0),
         tls=tls,
@@ -65,10 +87,27 @@ def _parse_sentinel(url: str, *, tls: bool) -> SentinelAddress:
     )
 
 
-def _host(text: str) -> tuple[str, int]:
+def _parse_cluster(url: str, *, tls: bool) -> ClusterAddress:
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    if not hosts:
+        raise ValueError("must name nodes of the cluster: redis+cluster://host:6379,host:6379")
+    if {parts.path.strip("/") or "0", *parse_qs(parts.query).get("db", [])} != {"0"}:
+        raise ValueError(
+            "a cluster has one database, which has no name here: leave out what follows the hosts"
+        )
+    return ClusterAddress(
+        nodes=tuple(_host(host, PORT) for host in hosts.split(",")),
+        tls=tls,
+        credentials=credentials,
+        options=parts.query,
+    )
+
+
+def _host(text: str, usual: int) -> Node:
     host, separator, port = text.rpartition(":")
     if text.endswith("]") or not separator:  # an IPv6 address alone, or no port
-        host, port = text, str(SENTINEL_PORT)
+        host, port = text, str(usual)
     if not host or not port.isdigit():
-        raise ValueError("a sentinel is written host or host:port")
+        raise ValueError("each of them is written host or host:port")
     return host.strip("[]"), int(port)

@@ -104,7 +104,7 @@ class Keys:
 
     @property
     def memory(self) -> str:
-        """Return the key that is missing when Redis has lost its memory."""
+        """Return the key that is missing when Redis has lost its memory; a cluster's keys begin with it."""
         return f"{self.prefix}:memory"
 
     def _of(self, integration: str) -> str:

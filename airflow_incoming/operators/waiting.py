@@ -90,7 +90,7 @@ class WaitForIncomingEventOperator(BaseOperator):
             self._check_name(stream)
             if taker is not None and (own := self._own(stream, wants, taker)):
                 return own
-            position = before(stream.now().milliseconds - look_back)
+            position = before(stream.now(self.integration).milliseconds - look_back)
             found, position = self._look(stream, wants, position, taker)
         except RedisUnavailable as error:
             self.log.warning("%s The triggerer waits for it, and for the event", error.detail)

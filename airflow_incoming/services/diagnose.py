@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, text
@@ -45,7 +46,7 @@ class Diagnosis:
         *,
         clock: Callable[[], datetime],
         read_address: Callable[[], str],
-        connect_redis: Callable[[], Any | None],
+        connect_redis: Callable[[], Sequence[Any]],
     ) -> None:
         self._engine = engine
         self._cipher = cipher
@@ -60,7 +61,7 @@ class Diagnosis:
             ("tables", self._tables),
             ("database durability", self._durability),
             ("fernet key", self._fernet),
-            ("redis", self._redis_server),
+            ("redis", self._redis_servers),
             ("dispatcher", self._dispatcher),
             ("events", self._events),
             ("integrations", self._integrations),
@@ -126,35 +127,17 @@ class Diagnosis:
         else:
             yield Finding(name, "ok", "Secrets are encrypted and can be read.")
 
-    def _redis_server(self) -> Iterator[Finding]:
-        redis = self._connect_redis()
-        if redis is None:
+    def _redis_servers(self) -> Iterator[Finding]:
+        servers = self._connect_redis()
+        if not servers:
             yield Finding(
                 "redis",
                 "warning",
                 "[incoming] redis_url is empty: deduplication works, with a database statement per request.",
             )
-            return
-        info = redis.info()
-        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
-        if version < REDIS_NEEDED:
-            yield Finding("redis", "error", f"Redis {info['redis_version']} is too old; 6.2 is needed.")
-        else:
-            yield Finding("redis", "ok", f"Version {info['redis_version']} answers.")
-        if info.get("maxmemory", 0) and info.get("maxmemory_policy") != "noeviction":
-            yield Finding(
-                "redis",
-                "warning",
-                f"maxmemory-policy is {info.get('maxmemory_policy')}: hashes may be evicted, and a "
-                "deduplication window may end up to an hour early. Use noeviction.",
-            )
-        if not info.get("aof_enabled") and not _saves(redis):
-            yield Finding(
-                "redis",
-                "warning",
-                "Nothing is persisted (no AOF, no RDB): after a restart the database decides, slower, and a "
-                "window may end up to an hour early. Set appendonly yes.",
-            )
+        for server in servers:
+            name = "redis" if len(servers) == 1 else f"redis {_host_of(server)}"
+            yield from _looked(name, partial(_look_at_redis, name, server))
 
     def _dispatcher(self) -> Iterator[Finding]:
         now = self._clock()
@@ -250,6 +233,34 @@ def _looked(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
         told = error.__cause__ if isinstance(error, IncomingError) and error.__cause__ else error
         reason = str(told).strip().splitlines() or [type(told).__name__]
         return [Finding(name, "error", f"Could not be looked at: {reason[0]}")]
+
+
+def _look_at_redis(name: str, redis: Any) -> Iterator[Finding]:
+    info = redis.info()
+    version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+    if version < REDIS_NEEDED:
+        yield Finding(name, "error", f"Redis {info['redis_version']} is too old; 6.2 is needed.")
+    else:
+        yield Finding(name, "ok", f"Version {info['redis_version']} answers.")
+    if info.get("maxmemory", 0) and info.get("maxmemory_policy") != "noeviction":
+        yield Finding(
+            name,
+            "warning",
+            f"maxmemory-policy is {info.get('maxmemory_policy')}: hashes may be evicted, and a "
+            "deduplication window may end up to an hour early. Use noeviction.",
+        )
+    if not info.get("aof_enabled") and not _saves(redis):
+        yield Finding(
+            name,
+            "warning",
+            "Nothing is persisted (no AOF, no RDB): after a restart the database decides, slower, and a "
+            "window may end up to an hour early. Set appendonly yes.",
+        )
+
+
+def _host_of(redis: Any) -> str:
+    connection = redis.connection_pool.connection_kwargs
+    return f"{connection['host']}:{connection['port']}"
 
 
 def _saves(redis: Any) -> bool:

@@ -22,6 +22,7 @@ from airflow_incoming.core.errors import (
     AlreadyLaunched,
     DatabaseUnavailable,
     DispatchFailed,
+    RequestRejected,
     TransactionLost,
 )
 from airflow_incoming.core.integration import Configuration
@@ -171,6 +172,9 @@ class Dispatcher:
             raise DispatchFailed("This release can't read the integration's configuration.", retry=True)
         try:
             return PendingEvent(event=event, configuration=configuration, conf=conf_of(event, configuration))
+        except RequestRejected as error:  # a dispatcher of the release that stored it may read it
+            reason = f"This release can't read the event's body. {error.detail}"
+            raise DispatchFailed(reason, retry=True) from error
         except Exception as error:
             raise _unexpected(event, error) from error
 

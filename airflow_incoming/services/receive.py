@@ -24,9 +24,10 @@ from airflow_incoming.stores.directory import Directory, Snapshot
 
 log = logging.getLogger(__name__)
 
-#: Bytes up to which a body is parsed at once, on the caller's thread. A larger one would hold up
-#: the event loop, so it is parsed on another thread.
+#: Bytes, objects and arrays up to which a body is parsed at once, on the caller's thread: half a
+#: millisecond. A heavier one would hold up the event loop, so it is parsed on another thread.
 INLINE_BODY = 16 * 1024
+INLINE_CONTAINERS = 500
 #: Threads for large bodies, and how much may wait for other threads: requests, and bytes of bodies.
 THREADS = 2
 MAX_WAITING = 1000
@@ -96,14 +97,14 @@ class Receiver:
 
     def receive(self, request: Request) -> Future[Outcome]:
         """Return a future that ends with an Outcome, or with an error of :mod:`core.errors`."""
-        snapshot = self._directory.current()
-        if snapshot is not None and len(request.body) <= INLINE_BODY:
+        snapshot, light = self._directory.current(), _is_light(request.body)
+        if snapshot is not None and light:
             return self._decide(request, snapshot)
         if not self._enter(len(request.body)):
             return self._refuse(request, Overloaded())
         future: Future[Outcome] = Future()
         # Small ones, which wait for the directory alone, don't wait behind large ones, too.
-        pool = self._small if len(request.body) <= INLINE_BODY else self._large
+        pool = self._small if light else self._large
         try:
             pool.submit(self._decide_later, request, future, self._monotonic())
         except RuntimeError:  # the pool is closed
@@ -214,6 +215,11 @@ def _endpoint(request: Request, snapshot: Snapshot, listener: Listener | None) -
     if listener is not None and listener.draft:
         return listener.endpoint
     return snapshot.endpoint(request.endpoint_id)
+
+
+def _is_light(body: bytes) -> bool:
+    """Tell whether a body takes hardly any time to be parsed."""
+    return len(body) <= INLINE_BODY and body.count(b"[") + body.count(b"{") <= INLINE_CONTAINERS
 
 
 def then(first: Future[float], go_on: Callable[[float], Future[Outcome]]) -> Future[Outcome]:

@@ -103,7 +103,7 @@ class Tally:
         if outcome.status == "captured":
             self._meter.captured(event.integration)
             return
-        taken = (self._clock() - event.received_at).total_seconds()
+        taken = max((self._clock() - event.received_at).total_seconds(), 0.0)  # clocks may step back
         self._meter.answered(outcome.status, event.integration, taken)
         if outcome.status == "accepted":
             self._notes.count(event.integration_id, ACCEPTED)

@@ -11,8 +11,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from airflow_incoming.core.errors import RedisUnavailable
+from airflow_incoming.stores.redis_connection import exchange, server_of
+
 if TYPE_CHECKING:
-    from redis import Redis
+    from airflow_incoming.stores.redis_connection import Client
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,7 @@ RETRY, PATIENCE = 5.0, 1.0
 class Bell:
     """One channel, ``<prefix>:wake``. A process rings it, or listens to it, in a thread of its own."""
 
-    def __init__(self, client: Redis, *, prefix: str) -> None:
+    def __init__(self, client: Client, *, prefix: str) -> None:
         self._client = client
         self._channel = f"{prefix}:wake"
         self._rung = threading.Event()
@@ -57,14 +60,12 @@ class Bell:
         self._thread.start()
 
     def _ring(self) -> None:
-        from redis.exceptions import RedisError
-
         while self._rung.wait() and not self._stopping.is_set():
             self._rung.clear()
             try:
-                self._client.publish(self._channel, b"")
+                exchange(self._client, [("PUBLISH", self._channel, b"")])
                 self._stopping.wait(PAUSE)
-            except (RedisError, OSError):
+            except RedisUnavailable:
                 self._stopping.wait(RETRY)  # dispatchers look by themselves meanwhile
 
     def _hear(self, wake: Callable[[], None]) -> None:
@@ -72,7 +73,8 @@ class Bell:
 
         while not self._stopping.is_set():
             try:
-                with self._client.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]  # redis-py
+                server = server_of(self._client, self._channel)
+                with server.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]  # redis-py
                     heard.subscribe(self._channel)
                     while not self._stopping.is_set():
                         if heard.get_message(timeout=PATIENCE) is not None:

@@ -15,9 +15,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from airflow_incoming.core.errors import RedisUnavailable
+from airflow_incoming.stores.redis_connection import exchange
 
 if TYPE_CHECKING:
-    from redis import Redis
+    from airflow_incoming.stores.redis_connection import Client
 
 #: Longer than Airflow's client tries to reach the API server, so that no claim is lost by being slow.
 PENDING = timedelta(minutes=10)
@@ -81,12 +82,10 @@ class Claim:
 class Claims:
     """One Redis hash per claim, ``<prefix>:claim:<hash>``. Every verb raises RedisUnavailable."""
 
-    def __init__(self, client: Redis, *, prefix: str, pending: timedelta = PENDING) -> None:
+    def __init__(self, client: Client, *, prefix: str, pending: timedelta = PENDING) -> None:
+        self._client = client
         self._prefix = f"{prefix}:claim:"
         self._pending = pending
-        self._take = client.register_script(_TAKE)
-        self._confirm = client.register_script(_CONFIRM)
-        self._release = client.register_script(_RELEASE)
 
     def take(self, hash_: str, *, dag_id: str, run_id: str, window: timedelta, instead_of: str = "") -> Claim:
         """Claim a hash for a DAG run, unless it is another run's; one round trip, decided in Redis.
@@ -95,25 +94,23 @@ class Claims:
         stale claim that may be taken over.
         """
         durations = _milliseconds(window), _milliseconds(self._pending)
-        answer = self._call(self._take, hash_, (dag_id, run_id, *durations, instead_of))
+        answer = self._call(_TAKE, hash_, (dag_id, run_id, *durations, instead_of))
         state, held_dag, held_run = (part.decode() for part in answer)
         return Claim(state=cast("ClaimState", state), dag_id=held_dag, run_id=held_run)
 
     def confirm(self, hash_: str, *, run_id: str, window: timedelta) -> bool:
         """Remember for ``window`` that this run exists; False where the claim isn't this run's any more."""
-        return bool(self._call(self._confirm, hash_, [run_id, _milliseconds(window)]))
+        return bool(self._call(_CONFIRM, hash_, [run_id, _milliseconds(window)]))
 
     def release(self, hash_: str, *, run_id: str) -> bool:
         """Give a pending claim back; False where it is confirmed, or isn't this run's."""
-        return bool(self._call(self._release, hash_, [run_id]))
+        return bool(self._call(_RELEASE, hash_, [run_id]))
 
-    def _call(self, script: Any, hash_: str, arguments: Sequence[str | int]) -> Any:
-        from redis.exceptions import RedisError
-
-        try:
-            return script(keys=[self._prefix + hash_], args=arguments)
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis can't be asked ({type(error).__name__}: {error}).") from error
+    def _call(self, script: str, hash_: str, arguments: Sequence[str | int]) -> Any:
+        (answer,) = exchange(self._client, [("EVAL", script, 1, self._prefix + hash_, *arguments)])
+        if isinstance(answer, Exception):
+            raise RedisUnavailable(f"Redis can't be asked ({type(answer).__name__}: {answer}).") from answer
+        return answer
 
 
 def _milliseconds(duration: timedelta) -> int:

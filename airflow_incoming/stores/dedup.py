@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.stores.redis_connection import TIMEOUT, exchange
+from airflow_incoming.stores.redis_connection import TIMEOUT, exchange, for_each, is_refused, spread
 
 if TYPE_CHECKING:
-    from redis import Redis
-    from redis.commands.core import Script
+    from airflow_incoming.stores.redis_connection import Client
 
-#: Both take as many keys as there are hashes: one command costs redis-py, which packs and parses every
-#: single one in Python, a third of a pipeline of them. What somebody else put at a key of ours isn't known.
+#: Both take as many keys as there are hashes. What somebody else put at a key of ours isn't known.
 _LOOK = """
 local found = {}
 for i, key in ipairs(KEYS) do
@@ -133,18 +131,19 @@ class RedisDedup:
     A look that takes more than ``timeout`` seconds in all counts as failed: the database is faster.
     """
 
-    def __init__(self, client: Redis, *, prefix: str, timeout: float = TIMEOUT) -> None:
+    def __init__(self, client: Client, *, prefix: str, timeout: float = TIMEOUT) -> None:
         self._client = client
         self._prefix = f"{prefix}:dedup:"
-        self._look = client.register_script(_LOOK)
-        self._remember = client.register_script(_REMEMBER)
+        self._look = for_each(client, _LOOK, lambda key, window: ("GETEX", key, "PX", window))
+        self._remember = for_each(
+            client, _REMEMBER, lambda key, value, window: ("SET", key, value, "PX", window)
+        )
         self._timeout = timeout
 
     def look(self, windows: Mapping[str, timedelta]) -> dict[str, Known]:
-        """See :class:`DedupMemory`; one round trip, one command."""
+        """See :class:`DedupMemory`; one round trip, one command, unless it is a cluster."""
         began = time.monotonic()
-        answers = self._run(
-            self._look,
+        answers = self._look(
             [self._prefix + key for key in windows],
             [_milliseconds(window) for window in windows.values()],
         )
@@ -168,10 +167,9 @@ class RedisDedup:
         return found
 
     def remember(self, memories: Iterable[Memory]) -> None:
-        """See :class:`DedupMemory`; one round trip, one command."""
+        """See :class:`DedupMemory`; one round trip, one command, unless it is a cluster."""
         memories = list(memories)
-        self._run(
-            self._remember,
+        self._remember(
             [self._prefix + memory.hash for memory in memories],
             [
                 argument
@@ -186,31 +184,16 @@ class RedisDedup:
 
     def ping(self) -> None:
         """See :class:`DedupMemory`; a full or read-only Redis would answer PING."""
-        self._exchange([("SET", self._prefix + "ping", "", "PX", 1000)])
-
-    def _run(self, script: Script, keys: list[str], arguments: list[Any]) -> list[Any]:
-        from redis.exceptions import RedisError
-
-        if not keys:
-            return []
-        try:
-            answers: list[Any] = script(keys, arguments) or []
-        except (RedisError, OSError, ValueError) as error:
-            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
-        return answers
+        keys = spread(self._client, self._prefix + "ping")
+        self._exchange([("SET", key, "", "PX", 1000) for key in keys])
 
     def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         answers = exchange(self._client, commands)
         if not answers:
             return []
-        if all(_refused(answer) for answer in answers):
+        if all(is_refused(answer) for answer in answers):
             raise RedisUnavailable(f"Redis refuses: {type(answers[0]).__name__}") from answers[0]
         return answers
-
-
-def _refused(answer: Any) -> bool:
-    """Tell whether Redis refused a command, other than for what somebody else put at our key."""
-    return isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE")
 
 
 def _milliseconds(window: timedelta) -> int:

@@ -12,14 +12,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from airflow.utils.sqlalchemy import UtcDateTime
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
     bindparam,
     case,
+    column,
     delete,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -105,14 +108,32 @@ def claim(connection: Connection, events: Sequence[Event], *, now: datetime) -> 
 
 
 def insert_events(connection: Connection, events: Sequence[Event]) -> None:
-    """Store events, due at once; those that are stored already stay as they are."""
+    """Store events, due at once; those that are stored already stay as they are.
+
+    At once by the database's clock where the receiver's is ahead of it.
+    """
     table = tables.event
+    latest = _clock_of(connection)
     statement: Any
     if connection.dialect.name == "mysql":
         statement = mysql.insert(table).on_duplicate_key_update(id=table.c.id)
     else:
         statement = _dialect(connection).insert(table).on_conflict_do_nothing(index_elements=[table.c.id])
-    connection.execute(statement, [_row(event) for event in events])
+    connection.execute(statement, [_row(event, latest) for event in events])
+
+
+#: What time it is for the database, in UTC.
+_CLOCKS = {
+    "mysql": "SELECT utc_timestamp(6)",
+    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    "postgresql": "SELECT now()",
+}
+
+
+def _clock_of(connection: Connection) -> datetime:
+    clock = text(_CLOCKS[connection.dialect.name]).columns(column("now", UtcDateTime))
+    now: datetime = connection.scalars(clock).one()
+    return now
 
 
 def _claim_returning(connection: Connection, rows: list[dict[str, Any]]) -> dict[str, UUID]:
@@ -158,7 +179,7 @@ def _later(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[An
     return case((new > old, new), else_=old)
 
 
-def _row(event: Event) -> dict[str, Any]:
+def _row(event: Event, latest: datetime) -> dict[str, Any]:
     return {
         "id": event.id,
         "integration_id": event.integration_id,
@@ -166,7 +187,7 @@ def _row(event: Event) -> dict[str, Any]:
         "version_id": event.version_id,
         "state": "accepted",
         "received_at": event.received_at,
-        "due_at": event.received_at,
+        "due_at": min(event.received_at, latest),
         "attempts": 0,
         "dedup_hash": None if event.claim is None else event.claim.hash,
         "body": event.body,

@@ -58,7 +58,8 @@ WITH sent AS MATERIALIZED (
         id, integration_id, integration, version_id, state, received_at, due_at, attempts,
         dedup_hash, body, headers, query, remote, replay_of
     )
-    SELECT id, integration_id, integration, version_id, 'accepted', received_at, received_at, 0,
+    -- Due at once: by our clock, where the receiver's is ahead of it.
+    SELECT id, integration_id, integration, version_id, 'accepted', received_at, least(received_at, now()), 0,
         hash, body, headers, query, remote, replay_of
     FROM sent LEFT JOIN claimed USING (hash)
     WHERE hash IS NULL OR claimed.event_id = sent.id

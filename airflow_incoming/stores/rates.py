@@ -9,14 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.units import Rate
+from airflow_incoming.stores.redis_connection import exchange
 
 if TYPE_CHECKING:
-    from redis import Redis
+    from airflow_incoming.stores.redis_connection import Client
 
 # KEYS: the key. ARGV: period in microseconds, requests per period, requests that ask now.
 # Returns how many of them conform, and the microseconds after which another one does.
@@ -84,21 +85,22 @@ class InMemoryRates:
 class RedisRates:
     """One number per key and rate, ``<prefix>:rate:<key>:<rate>``, that lives as long as it matters."""
 
-    def __init__(self, client: Redis, *, prefix: str) -> None:
+    def __init__(self, client: Client, *, prefix: str) -> None:
         self._client = client
         self._prefix = f"{prefix}:rate:"
 
     def take(self, asks: Sequence[Ask]) -> list[Grant]:
         """See :class:`RateStore`; one round trip."""
-        from redis.exceptions import RedisError
-
-        pipeline = self._client.pipeline(transaction=False)
-        for ask in asks:
-            key = f"{self._prefix}{ask.key}:{ask.rate}"
-            # Not by the script's hash: a server that has lost it would cost a second round trip.
-            pipeline.eval(_TAKE, 1, key, ask.rate.period * 1_000_000, ask.rate.count, ask.count)
-        try:
-            answers: list[Any] = pipeline.execute()
-        except (RedisError, OSError, ValueError) as error:
-            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+        # Not by the script's hash: a server that has lost it would cost a second round trip.
+        commands = [
+            (
+                *("EVAL", _TAKE, 1, f"{self._prefix}{ask.key}:{ask.rate}"),
+                *(ask.rate.period * 1_000_000, ask.rate.count, ask.count),
+            )
+            for ask in asks
+        ]
+        answers = exchange(self._client, commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise RedisUnavailable(f"Redis refuses: {type(answer).__name__}") from answer
         return [Grant(int(granted), wait / 1_000_000) for granted, wait in answers]

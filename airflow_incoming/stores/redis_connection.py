@@ -1,44 +1,103 @@
-"""Connections to Redis, by a server's URL or by Sentinel's, and one round trip with several commands."""
+"""Connections to Redis, by the URL of a server, Sentinel or a cluster, and several commands at once.
+
+Here it is decided what a cluster does otherwise than one server, and nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.core.redis_url import SentinelAddress, parse_redis_url
+from airflow_incoming.core.redis_url import ClusterAddress, SentinelAddress, parse_redis_url
+from airflow_incoming.core.slots import Command
+from airflow_incoming.stores.redis_cluster import AsyncCluster, Cluster, pipelined
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
+    from redis.commands.core import Script
+
+    Client = Redis | Cluster
+    AsyncClient = AsyncRedis | AsyncCluster
 
 #: Seconds that one exchange with Redis may take before it counts as an outage.
 TIMEOUT = 0.25
 
 
-def exchange(client: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Send commands in one round trip and return their answers; a refused one's answer is its exception.
+def exchange(client: Client, commands: Sequence[Command]) -> list[Any]:
+    """Send commands and return their answers; a refused one's answer is its exception.
 
-    Raises RedisUnavailable where Redis can't be asked.
+    One round trip; in a cluster one for each node that has a key of theirs. Raises RedisUnavailable where
+    Redis can't be asked.
     """
     from redis.exceptions import RedisError
 
     if not commands:
         return []
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
     try:
-        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        return client.exchange(commands) if isinstance(client, Cluster) else pipelined(client, commands)
     except (RedisError, OSError, ValueError) as error:
         raise RedisUnavailable(f"Redis can't be asked ({type(error).__name__}: {error}).") from error
-    return answers
 
 
-def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
-    """Return a client for a server's URL or Sentinel's (see :mod:`core.redis_url`); connects at first use.
+def for_each(
+    client: Client, script: str, command: Callable[..., Command]
+) -> Callable[[Sequence[str], Sequence[Any]], list[Any]]:
+    """Return what does the same to many keys, each with as many arguments, and returns their answers.
 
-    A broken connection is made anew once, a slow answer isn't waited for twice. Raises ValueError.
+    One server runs the script, which gets all keys and all arguments: that costs redis-py, which packs and
+    parses every command in Python, a third of a pipeline. In a cluster the keys are in many slots, so there
+    each has its own command. Raises RedisUnavailable.
+    """
+    from redis.exceptions import RedisError
+
+    if isinstance(client, Cluster):
+        return lambda keys, arguments: _accepted(exchange(client, _commands(command, keys, arguments)))
+    registered: Script = client.register_script(script)
+
+    def run(keys: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
+        if not keys:
+            return []
+        try:
+            answers: list[Any] = registered(keys, arguments) or []
+        except (RedisError, OSError, ValueError) as error:
+            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+        return answers
+
+    return run
+
+
+def servers(client: Client) -> list[Redis]:
+    """Return a client of each server that takes writes. Raises redis-py's errors."""
+    return client.servers() if isinstance(client, Cluster) else [client]
+
+
+def server_of(client: Client, key: str) -> Redis:
+    """Return a client of the server that has a key now. Raises redis-py's errors."""
+    return client.server_of(key) if isinstance(client, Cluster) else client
+
+
+def spread(client: Client, stem: str) -> Sequence[str]:
+    """Return keys that begin with ``stem``, one on each server that takes writes. Raises RedisUnavailable."""
+    from redis.exceptions import RedisError
+
+    try:
+        return client.spread(stem) if isinstance(client, Cluster) else [stem]
+    except (RedisError, OSError) as error:
+        raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+
+
+def is_refused(answer: Any) -> bool:
+    """Tell whether Redis refused a command, other than for what somebody else put at our key."""
+    return isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE")
+
+
+def connect(url: str, *, timeout: float = TIMEOUT) -> Client:
+    """Return a client for a server, what Sentinel names, or a cluster; it connects at first use.
+
+    What URLs mean is said in :mod:`core.redis_url`. A broken connection is made anew once, a slow answer
+    isn't waited for twice. Raises ValueError.
     """
     from redis import Redis
     from redis.backoff import NoBackoff
@@ -51,20 +110,39 @@ def connect(url: str, *, timeout: float = TIMEOUT) -> Redis:
         "retry": Retry(NoBackoff(), 1, supported_errors=(Broken,)),
     }
     address = parse_redis_url(url)
+    if isinstance(address, ClusterAddress):
+        return Cluster(address, lambda node: Redis.from_url(node, **options))
     client: Redis = Redis.from_url(url, **options) if address is None else _primary(address, options)
     return client
 
 
-def connect_async(url: str, *, timeout: float) -> AsyncRedis:
+def connect_async(url: str, *, timeout: float) -> AsyncClient:
     """Return the same for an event loop. Whoever closes it closes what it asks sentinels by, too."""
     from redis.asyncio import Redis
 
     options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
     address = parse_redis_url(url)
+    if isinstance(address, ClusterAddress):
+        return AsyncCluster(address, lambda node: Redis.from_url(node, **options))
     client: AsyncRedis = (
         Redis.from_url(url, **options) if address is None else _async_primary(address, options)
     )
     return client
+
+
+def _commands(
+    command: Callable[..., Command], keys: Sequence[str], arguments: Sequence[Any]
+) -> list[Command]:
+    each = len(arguments) // max(1, len(keys))
+    return [command(key, *arguments[n * each : (n + 1) * each]) for n, key in enumerate(keys)]
+
+
+def _accepted(answers: list[Any]) -> list[Any]:
+    """Return answers. Raises RedisUnavailable where one of them is a refusal."""
+    for answer in answers:
+        if is_refused(answer):
+            raise RedisUnavailable(f"Redis refuses: {type(answer).__name__}") from answer
+    return answers
 
 
 def _primary(address: SentinelAddress, options: dict[str, Any]) -> Redis:

@@ -26,10 +26,10 @@ from airflow_incoming.core.stream import (
     parse_position,
     size_of,
 )
-from airflow_incoming.stores.redis_connection import exchange
+from airflow_incoming.stores.redis_connection import exchange, spread
 
 if TYPE_CHECKING:
-    from redis import Redis
+    from airflow_incoming.stores.redis_connection import Client
 
 #: Somebody tells the names of integrations every few seconds; older ones are no news.
 NAMES_KEPT = timedelta(hours=1)
@@ -46,6 +46,7 @@ while length > 0 do
 end
 return length
 """
+_NOW = "return redis.call('TIME')"
 #: Who has an event, and what somebody has, are written together, and kept from then on for as long.
 _TAKE = """
 local taken = {}
@@ -74,8 +75,8 @@ class EventStream(Protocol):
     def names(self) -> frozenset[str] | None:
         """Return the names of all integrations; None where nobody has told them lately."""
 
-    def now(self) -> Position:
-        """Return a position that whatever is published from now on comes after, by Redis's clock."""
+    def now(self, integration: str) -> Position:
+        """Return a position that whatever is published from now on comes after, by its stream's clock."""
 
     def read(self, integration: str, *, after: Position, limit: int) -> list[tuple[Position, dict[str, str]]]:
         """Return up to ``limit`` entries that come after a position, oldest first."""
@@ -119,7 +120,7 @@ class InMemoryStream:
         """See :class:`EventStream`."""
         return self._names
 
-    def now(self) -> Position:
+    def now(self, integration: str) -> Position:
         """See :class:`EventStream`."""
         return before(int(self._clock() * 1000))
 
@@ -142,7 +143,7 @@ class InMemoryStream:
 class RedisStream:
     """Redis streams, ``<prefix>:{<integration>}:events``, which keep to the limits more or less."""
 
-    def __init__(self, client: Redis, *, prefix: str, limits: Limits) -> None:
+    def __init__(self, client: Client, *, prefix: str, limits: Limits) -> None:
         self._client = client
         self._keys = Keys(prefix=prefix)
         self._limits = limits
@@ -158,14 +159,10 @@ class RedisStream:
             streams.setdefault(self._keys.events(entry.integration), []).append(entry)
         commands = [command for key, added in streams.items() for command in self._appending(key, added)]
         try:
-            answers = self._exchange(commands)
+            self._exchange(commands)
         except RedisUnavailable:
             self._room.clear()
             raise
-        refused = [answer for answer in answers if isinstance(answer, Exception)]
-        if refused:
-            self._room.clear()
-            raise RedisUnavailable(f"Redis refuses: {type(refused[0]).__name__}") from refused[0]
 
     def _appending(self, key: str, entries: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
         limits, room = self._limits, self._room.get(key, 0)
@@ -183,24 +180,24 @@ class RedisStream:
         yield ("PEXPIRE", key, milliseconds(limits.kept))
 
     def announce(self, names: Iterable[str]) -> bool:
-        """See :class:`EventStream`; one round trip."""
+        """See :class:`EventStream`; one round trip. Each node of a cluster may lose its memory."""
         told = json.dumps(sorted(names))
-        is_new, *_ = self._exchange(
+        *is_new, _ = self._exchange(
             [
-                ("SET", self._keys.memory, "1", "NX"),
+                *(("SET", key, "1", "NX") for key in spread(self._client, self._keys.memory)),
                 ("SET", self._keys.names, told, "PX", milliseconds(NAMES_KEPT)),
             ]
         )
-        return not is_new
+        return not any(is_new)
 
     def names(self) -> frozenset[str] | None:
         """See :class:`EventStream`."""
         (told,) = self._exchange([("GET", self._keys.names)])
         return frozenset(json.loads(told)) if isinstance(told, bytes) else None
 
-    def now(self) -> Position:
-        """See :class:`EventStream`."""
-        ((seconds, microseconds),) = self._exchange([("TIME",)])
+    def now(self, integration: str) -> Position:
+        """See :class:`EventStream`; the clock is that of the node which has the stream."""
+        ((seconds, microseconds),) = self._exchange([("EVAL", _NOW, 1, self._keys.events(integration))])
         return before(int(seconds) * 1000 + int(microseconds) // 1000)
 
     def read(self, integration: str, *, after: Position, limit: int) -> list[tuple[Position, dict[str, str]]]:
@@ -222,8 +219,9 @@ class RedisStream:
 
     def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         answers = exchange(self._client, commands)
-        if isinstance(answers[0], Exception):
-            raise RedisUnavailable(f"Redis refuses ({type(answers[0]).__name__}).") from answers[0]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise RedisUnavailable(f"Redis refuses ({type(answer).__name__}).") from answer
         return answers
 
 

@@ -24,7 +24,7 @@ from airflow_incoming.stores.stream import entry_of_answer, milliseconds, take_c
 from airflow_incoming.triggers.members import Broadcast, Member, Members
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from airflow_incoming.stores.redis_connection import AsyncClient
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class StreamReader(SharedStreamProducer):
         self,
         integration: str,
         members: Members,
-        connect: Callable[[], Redis],
+        connect: Callable[[], AsyncClient],
         *,
         prefix: str,
         on_their_way: int = ON_THEIR_WAY,
@@ -72,7 +72,7 @@ class StreamReader(SharedStreamProducer):
         self._on_their_way = 0
         self._size_on_their_way = 0
         self._count = 1
-        self._redis: Redis | None = None
+        self._redis: AsyncClient | None = None
         self._asking: set[asyncio.Future[Any]] = set()
         self._answering: asyncio.Task[None] | None = None
         self._position: Position | None = None
@@ -245,7 +245,13 @@ class StreamReader(SharedStreamProducer):
             )
 
     async def _check_name(self) -> None:
-        told = await self._ask("GET", self._keys.names)
+        """Say so where there is no such integration. Another node of a cluster may know that, and be down."""
+        from redis.exceptions import RedisError
+
+        try:
+            told = await self._ask("GET", self._keys.names)
+        except (RedisError, OSError):
+            return
         names = json.loads(told) if told else None
         if names is not None and self._integration not in names:
             log.warning(
@@ -279,7 +285,7 @@ class StreamReader(SharedStreamProducer):
     async def _ask(self, *command: Any) -> Any:
         """Send one command. Ends at once when it is cancelled, where redis-py may overhear that."""
         assert self._redis is not None
-        asking = self._redis.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
+        asking = self._redis.execute_command(*command)
         future = asyncio.ensure_future(asking)
         self._asking.add(future)
         future.add_done_callback(self._asking.discard)

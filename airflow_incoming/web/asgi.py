@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from fastapi import FastAPI
 from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
 from starlette.types import Receive, Scope, Send
 
-from airflow_incoming.core.errors import BodyTooLarge, Overloaded, RequestRejected, Stopping, Undecided
+from airflow_incoming.core.errors import BodyTooLarge, RequestRejected, Stopping, Undecided
 from airflow_incoming.core.messages import Request
 from airflow_incoming.web.deadline import Deadlines
 from airflow_incoming.web.guard import ClientGone
@@ -23,14 +22,11 @@ from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
 from airflow_incoming.web.routes import ACCEPT_TIMEOUT, Room, find_route, parse_api_key
 from airflow_incoming.web.running import RunningContainer
+from airflow_incoming.web.threads import Threads
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Threads for what blocks (tokens, health, the start), and how many may wait for them. Our own,
-#: because Airflow's synchronous routes live on the shared ones.
-THREADS = 4
-MAX_WAITING = 64
 #: The guard sets the real limit and passes bodies whole; this holds where there is no guard.
 MAX_UNGUARDED_BODY = 16 * 2**20
 
@@ -66,7 +62,7 @@ class ReceiverApp(FastAPI):
         self._container = RunningContainer(container_factory)
         self._accept_deadlines = Deadlines(accept_timeout)
         self._start_or_fail = start_or_fail
-        self._threads = _Threads()
+        self._threads = Threads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; leave everything else to FastAPI."""
@@ -117,26 +113,6 @@ class ReceiverApp(FastAPI):
             yield
         finally:
             await self._threads.run(self._container.close)
-
-
-class _Threads:
-    """A few threads of our own for calls that block."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-web")
-        self._places = threading.BoundedSemaphore(THREADS + MAX_WAITING)
-
-    def start(self, call: Callable[[], T]) -> Future[T]:
-        """Return a future of what the call returns. Raises Overloaded where too many wait already."""
-        if not self._places.acquire(blocking=False):
-            raise Overloaded()
-        future = self._pool.submit(call)
-        future.add_done_callback(lambda _: self._places.release())
-        return future
-
-    async def run(self, call: Callable[[], T]) -> T:
-        """Return what the call returns, however long that takes. Raises Overloaded, too."""
-        return await asyncio.wrap_future(self.start(call))
 
 
 def request_from_scope(scope: Scope, endpoint_id: str, body: bytes) -> Request:

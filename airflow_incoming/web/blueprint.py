@@ -7,9 +7,11 @@ chunked requests on without one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError  # its own class on Python 3.10
+from functools import partial
+from typing import TypeVar
 
 import flask
 from flask.blueprints import BlueprintSetupState
@@ -23,13 +25,15 @@ from airflow_incoming.core.errors import (
     Stopping,
     Undecided,
 )
-from airflow_incoming.core.messages import Outcome, Request
+from airflow_incoming.core.messages import Request
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
 from airflow_incoming.web.routes import ACCEPT_TIMEOUT, Room, find_route, parse_api_key
 from airflow_incoming.web.running import RunningContainer
+from airflow_incoming.web.threads import Threads
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def create_blueprint(
@@ -39,12 +43,12 @@ def create_blueprint(
 
     The container starts with the first request.
     """
-    container = RunningContainer(container_factory)
+    container, threads = RunningContainer(container_factory), Threads()
     blueprint = flask.Blueprint("incoming_receiver", __name__, url_prefix="/incoming")
 
     def answer(path: str) -> flask.Response:
         try:
-            response = _answer(path, container, accept_timeout)
+            response = _answer(path, container, threads, accept_timeout)
         except Exception as error:  # noqa: BLE001  becomes the answer, and is logged there if unexpected
             response = from_error(error)
         return _BareResponse(response.body, response.status, list(response.headers))
@@ -54,16 +58,16 @@ def create_blueprint(
     return blueprint
 
 
-def _answer(path: str, running: RunningContainer, accept_timeout: float) -> Response:
+def _answer(path: str, running: RunningContainer, threads: Threads, accept_timeout: float) -> Response:
     if "//" in flask.request.path:  # no path of ours, though Flask may take several slashes for one
         raise EndpointNotFound()
     room, endpoint_id = _find_route(path, running)
     container = running.get()
     if room == "health":
-        return from_health(container.health.report())
+        return from_health(_wait(threads.start(container.health.report), accept_timeout))
     if room == "token":
-        api_key = parse_api_key(_body())
-        return from_token(container.token_issuer.issue(api_key, remote=flask.request.remote_addr))
+        issue = partial(container.token_issuer.issue, parse_api_key(_body()), remote=_remote())
+        return from_token(_wait(threads.start(issue), accept_timeout))
     return from_outcome(_wait(container.receiver.receive(_request(endpoint_id)), accept_timeout))
 
 
@@ -72,7 +76,7 @@ def _find_route(path: str, running: RunningContainer) -> tuple[Room, str]:
         return find_route(flask.request.method, path)
     except RequestRejected as error:
         if running.running is not None:
-            running.running.tally.refused(path, error, remote=flask.request.remote_addr, size=0)
+            running.running.tally.refused(path, error, remote=_remote(), size=0)
         raise
 
 
@@ -82,8 +86,15 @@ def _request(endpoint_id: str) -> Request:
         body=_body(),
         headers={name.lower(): value for name, value in flask.request.headers.items()},
         query=flask.request.query_string.decode("latin-1"),
-        remote=flask.request.remote_addr,
+        remote=_remote(),
     )
+
+
+def _remote() -> str | None:
+    """Return the address that the guard has found; ProxyFix, where it is on, believes everybody's headers."""
+    environ = flask.request.environ
+    known: Mapping[str, str | None] = environ.get("werkzeug.proxy_fix.orig", environ)
+    return known.get("REMOTE_ADDR")
 
 
 def _body() -> bytes:
@@ -93,7 +104,7 @@ def _body() -> bytes:
         raise BodyTooLarge(flask.request.max_content_length or 0) from error
 
 
-def _wait(future: Future[Outcome], timeout: float) -> Outcome:
+def _wait(future: Future[T], timeout: float) -> T:
     try:
         return future.result(timeout)
     except CancelledError as error:

@@ -39,6 +39,13 @@ INSERT_MANY = """
 insert into event select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::jsonb[])
 on conflict (hash) do nothing returning hash
 """
+#: One command for a batch, as serve has it: redis-py takes three times as long for a pipeline of many.
+LOOK = """
+local known = {}
+for i, key in ipairs(KEYS) do known[i] = redis.call('GETEX', key, 'PX', ARGV[1]) end
+return known
+"""
+REMEMBER = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'PX', ARGV[1]) end"
 
 
 class Event(NamedTuple):
@@ -103,7 +110,8 @@ class GroupCommit:
     """One task that stores whatever is waiting: one Redis round trip, one commit, one Redis round trip."""
 
     def __init__(self, redis: Redis, pool: asyncpg.Pool) -> None:
-        self._redis = redis
+        self._look = redis.register_script(LOOK)
+        self._remember = redis.register_script(REMEMBER)
         self._pool = pool
         self._queue: asyncio.Queue[tuple[Event, asyncio.Future[bool]]] = asyncio.Queue()
 
@@ -129,18 +137,15 @@ class GroupCommit:
                 new.discard(event.hash)  # the second of two equal ones in a batch
 
     async def _store(self, events: list[Event]) -> set[str]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for event in events:
-            pipeline.getex(f"bare:{event.hash}", px=WINDOW)
-        known = await pipeline.execute()
+        known = await self._look(keys=[f"bare:{event.hash}" for event in events], args=[WINDOW])
         unknown = [event for event, answer in zip(events, known, strict=True) if not answer]
         if not unknown:
             return set()
         rows = await self._pool.fetch(INSERT_MANY, *map(list, zip(*unknown, strict=True)))
-        pipeline = self._redis.pipeline(transaction=False)
-        for event in unknown:
-            pipeline.set(f"bare:{event.hash}", str(event.id), px=WINDOW)
-        await pipeline.execute()
+        await self._remember(
+            keys=[f"bare:{event.hash}" for event in unknown],
+            args=[WINDOW, *(str(event.id) for event in unknown)],
+        )
         return {row["hash"] for row in rows}
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from statistics import quantiles
 
+from benchmarks.bodies import pieces
 from benchmarks.figures.bench import Bench
 from benchmarks.scenarios import MB
 from benchmarks.servers import Server
@@ -20,22 +21,26 @@ PAUSE = 0.05
 
 
 def mixed(bench: Bench) -> None:
-    """Milliseconds that small requests take: alone, and while four connections send 1 MB each."""
+    """Milliseconds that small requests take: alone, and while four connections send heavy bodies."""
     contender = bench.contenders.get("serve")
     small, large = bench.loader("small"), bench.loader("large")
     body = contender.body(1000)
-    with step("Small requests beside large ones") as doing, contender.server.turn():
-        alone = small.run(contender.url, body, kind="new", connections=4, seconds=4)
-        with ThreadPoolExecutor(1) as pool:
-            beside = pool.submit(
-                large.run, contender.url, contender.body(MB), kind="half", connections=4, seconds=6
-            )
-            time.sleep(1)
-            mixed = small.run(contender.url, body, kind="new", connections=4, seconds=4)
-        for name, load in (("small_alone", alone), ("small_beside_large", mixed)):
-            bench.figures.update({f"{name}_p50_ms": load.p50, f"{name}_p99_ms": load.p99})
-        bench.figures["large_rate_meanwhile"] = beside.result().rate
-        doing.note = f"p99 {alone.p99:.0f} ms alone, {mixed.p99:.0f} ms beside"
+    heavy = {"alone": b"", "beside_1mb": contender.body(MB), "beside_9900_objects": pieces(9900)}
+    for name, other in heavy.items():
+        with (
+            step(f"Small requests {name.replace('_', ' ')}") as doing,
+            contender.server.turn(),
+            ThreadPoolExecutor(1) as pool,
+        ):
+            beside = None
+            if other:
+                beside = pool.submit(large.run, contender.url, other, kind="half", connections=4, seconds=6)
+                time.sleep(1)
+            load = small.run(contender.url, body, kind="new", connections=4, seconds=4)
+            bench.figures.update({f"small_{name}_p50_ms": load.p50, f"small_{name}_p99_ms": load.p99})
+            if beside is not None:
+                bench.figures[f"{name}_rate"] = beside.result().rate
+            doing.note = f"p50 {load.p50:.1f}, p99 {load.p99:.0f} ms"
 
 
 def health(bench: Bench) -> None:

@@ -11,10 +11,11 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from workbench.environment import clean_environ
-from workbench.processes import Process, free_port
+from workbench.processes import Process, descendants, free_port
 from workbench.steps import Failed
 
 
@@ -82,6 +83,8 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop at once but cleanly, whoever is connected."""
+        if self.process.alive:
+            self.go_on()  # what hangs doesn't hear it
         self.process.stop(number=signal.SIGINT)
 
     def remove(self) -> None:
@@ -89,14 +92,25 @@ class PostgresServer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def kill(self) -> None:
+        """End all of it at once, so that nobody tidies up after another."""
+        self.process.send(signal.SIGSTOP)
+        self._send_to_children(signal.SIGKILL)
         self.process.kill()
 
     def hang(self) -> None:
-        """Keep the port open and answer nothing."""
-        self.process.send(signal.SIGSTOP)
+        """Keep the port and all connections open and answer nothing."""
+        self.process.send(signal.SIGSTOP)  # first, so that it starts nobody else
+        self._send_to_children(signal.SIGSTOP)
 
     def go_on(self) -> None:
+        self._send_to_children(signal.SIGCONT)
         self.process.send(signal.SIGCONT)
+
+    def _send_to_children(self, number: int) -> None:
+        """Send a signal to those that serve connections, and the others: each leads a group of its own."""
+        for child in descendants(self.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
 
     def answers(self) -> bool:
         with socket.socket() as probe:

@@ -120,7 +120,7 @@ class Process:
         return self
 
     def send(self, number: int) -> None:
-        """Send a signal to the process and all it started: SIGSTOP and SIGCONT make it hang and go on."""
+        """Send a signal to the process and its group: SIGSTOP and SIGCONT make it hang and go on."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -174,6 +174,16 @@ def wait_until(
         if time.monotonic() > end:
             raise Failed(f"Waited {seconds:.0f} s for {what}.")
         time.sleep(every)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the ids of all that a process has started, and that those have, in whatever group."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+    parents = {int(child): int(parent) for child, parent in map(str.split, listed.stdout.splitlines())}
+    found = [pid]
+    for each in found:  # which grows meanwhile
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
 
 
 class Processes:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -29,6 +29,8 @@ CHECKS = {
 }
 #: Folders of tests/, from what needs nothing to what needs most.
 ROOMS = ("unit", "contract", "migrations", "integration", "e2e", "faults")
+#: Rooms that wait for Airflow and a browser most of their time, so that both take little longer than one.
+SIDE_BY_SIDE = frozenset({"integration", "e2e"})
 #: What pytest says when a room has no test in it.
 NO_TESTS = 5
 #: Seconds after which a check or a room is given up.
@@ -60,7 +62,7 @@ def main() -> int:
     environment = Environment(HOME / "venv", REQUIREMENTS / "test.txt")
     try:
         environment.prepare()
-        results = [_run(environment, room, rest) for room in rooms]
+        results = [result for group in _groups(rooms) for result in _run(environment, group, rest)]
     except Failed as failure:
         say(str(failure))
         return 1
@@ -82,47 +84,111 @@ def _exists(room: str) -> bool:
     return room in CHECKS or any((ROOT / "tests" / room).rglob("test_*.py"))
 
 
-def _run(environment: Environment, room: str, options: Sequence[str]) -> Result:
-    say(f"\n== {room} ==")
+def _groups(rooms: Sequence[str]) -> list[list[str]]:
+    """Return rooms in their order; those that are run side by side in one group."""
+    groups: list[list[str]] = []
+    for room in rooms:
+        if groups and SIDE_BY_SIDE.issuperset((room, *groups[-1])):
+            groups[-1].append(room)
+        else:
+            groups.append([room])
+    return groups
+
+
+def _run(environment: Environment, rooms: Sequence[str], options: Sequence[str]) -> list[Result]:
+    """Run the rooms of a group; what several print is shown when each is done."""
+    say(f"\n== {', '.join(rooms)} ==")
+    if rooms[0] in CHECKS:
+        return [_check(environment, rooms[0])]
+    logs = [None if len(rooms) == 1 else HOME / "reports" / f"{room}.log" for room in rooms]
+    running = []
+    for room, log in zip(rooms, logs, strict=True):
+        report = _report_of(room)
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.unlink(missing_ok=True)
+        words = ("pytest", f"tests/{room}", f"--junitxml={report}", *options)
+        running.append(Command(environment, words, log))
+    _wait(running)
+    return [_result(command, room) for command, room in zip(running, rooms, strict=True)]
+
+
+def _check(environment: Environment, name: str) -> Result:
     began = time.monotonic()
-    if room in CHECKS:
-        codes = [_call(environment, *command) for command in CHECKS[room]]
-        failed = any(codes)
-        return Result(room=room, seconds=time.monotonic() - began, passed=int(not failed), failed=int(failed))
-    report = HOME / "reports" / f"{room}.xml"
-    report.unlink(missing_ok=True)
-    code = _call(environment, "pytest", f"tests/{room}", f"--junitxml={report}", *options)
-    seconds = time.monotonic() - began
-    passed, failures, skipped = _count(report)
+    failed = False
+    for words in CHECKS[name]:
+        command = Command(environment, words)
+        _wait([command])
+        failed = failed or command.code != 0
+    return Result(room=name, seconds=time.monotonic() - began, passed=int(not failed), failed=int(failed))
+
+
+def _wait(commands: Sequence[Command]) -> None:
+    """Wait until all have ended; Ctrl-C ends them."""
+    try:
+        while sum(command.has_ended() for command in commands) < len(commands):
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        for command in commands:
+            command.interrupt()
+        raise
+
+
+def _result(command: Command, room: str) -> Result:
+    code = command.code
+    if command.log is not None:
+        say(f"\n== {room} ==\n{command.log.read_text(encoding='utf-8', errors='replace')}")
+    passed, failures, skipped = _count(_report_of(room))
     if code not in (0, NO_TESTS):
         failures = max(failures, 1)  # a room that broke down before it could count has failed
-    return Result(room=room, seconds=seconds, passed=passed, failed=failures, skipped=skipped)
+    return Result(room=room, seconds=command.seconds, passed=passed, failed=failures, skipped=skipped)
 
 
-def _call(environment: Environment, program: str, *arguments: str) -> int:
-    """Run a program of the environment; end it, as Ctrl-C would, when it takes longer than LIMIT."""
-    path = f"{environment.directory / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
-    env = clean_environ() | {"PATH": path, "VIRTUAL_ENV": str(environment.directory)}
-    running = subprocess.Popen(
-        [environment.binary(program), *arguments], cwd=ROOT, env=env, stdin=subprocess.DEVNULL
-    )
-    try:
-        return running.wait(LIMIT)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt) as reason:
-        _interrupt(running)
-        if isinstance(reason, KeyboardInterrupt):
-            raise
-        say(f"{program} was ended: it took more than {LIMIT // 60} minutes.")
-        return running.returncode or 1
+def _report_of(room: str) -> Path:
+    return HOME / "reports" / f"{room}.xml"
 
 
-def _interrupt(running: subprocess.Popen[bytes]) -> None:
-    """Let it stop what it has started; a second time it may not finish that."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        running.send_signal(number)
-        with suppress(subprocess.TimeoutExpired):
-            running.wait(30)
-            return
+class Command:
+    """A running program of the environment, with its output in ``log`` or, without one, here."""
+
+    def __init__(self, environment: Environment, words: Sequence[str], log: Path | None = None) -> None:
+        self.log = log
+        self.seconds = 0.0
+        self._name, *arguments = words
+        self._began = time.monotonic()
+        path = f"{environment.directory / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+        env = clean_environ() | {"PATH": path, "VIRTUAL_ENV": str(environment.directory)}
+        with nullcontext() if log is None else log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [environment.binary(self._name), *arguments],
+                cwd=ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=None if log is None else subprocess.STDOUT,
+            )
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._process.returncode
+
+    def has_ended(self) -> bool:
+        """Look at it; end it, as Ctrl-C would, when it takes longer than LIMIT."""
+        if self._process.poll() is None:
+            if time.monotonic() - self._began < LIMIT:
+                return False
+            self.interrupt()
+            say(f"{self._name} was ended: it took more than {LIMIT // 60} minutes.")
+        self.seconds = self.seconds or time.monotonic() - self._began
+        return True
+
+    def interrupt(self) -> None:
+        """Let it stop what it has started; a second time it may not finish that."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            self._process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(30)
+                return
 
 
 def _count(report: Path) -> tuple[int, int, int]:

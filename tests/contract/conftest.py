@@ -14,6 +14,7 @@ from airflow_incoming.db.tables import metadata
 from airflow_incoming.stores.dedup import InMemoryDedup, RedisDedup
 from airflow_incoming.stores.redis_connection import connect
 from tests.conftest import DATABASES, SERVERS
+from workbench.redis import RedisCluster, RedisServer
 
 
 @pytest.fixture(params=DATABASES)
@@ -40,14 +41,26 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["redis", "cluster"])
+def any_redis(request: pytest.FixtureRequest) -> RedisServer | RedisCluster:
+    """One server, or three that share the keys; empty."""
+    return empty_redis(request, request.param)
+
+
+def empty_redis(request: pytest.FixtureRequest, kind: str) -> RedisServer | RedisCluster:
+    server: RedisServer | RedisCluster = request.getfixturevalue(
+        {"redis": "redis_server", "cluster": "redis_cluster"}[kind]
+    )
+    server.flush()
+    return server
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
 def dedup_memory(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The fast memory of hashes, and its twin."""
     if request.param == "memory":
         yield InMemoryDedup()
         return
-    server = request.getfixturevalue("redis_server")
-    server.flush()
-    client = connect(server.url)
+    client = connect(empty_redis(request, request.param).url)
     yield RedisDedup(client, prefix="test")
     client.close()

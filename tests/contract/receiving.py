@@ -23,6 +23,7 @@ from airflow_incoming.services.rates import Rates
 from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.tally import Tally, WatchedIssuer
 from airflow_incoming.services.watch import Watch
+from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.web.responses import status_of
@@ -62,12 +63,12 @@ class PlainCipher:
 class Process:
     """One process that receives. Its tally writes when it is told to."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, memory: DedupMemory | None = None) -> None:
         self.clock = clock
         self.directory = Directory(engine, PlainCipher(), monotonic=clock.monotonic)
         self.tally = Tally(engine, self.directory.recall, clock=clock, status_of=status_of)
         self.capturing = Capturing(engine)
-        self.intake = Intake(Inbox(engine), None, clock=clock)
+        self.intake = Intake(Inbox(engine), memory, clock=clock)
         rates = Rates(None, monotonic=clock.monotonic)
         issuer = TokenIssuer(
             engine, self.directory, TOKENS, clock=clock, rates=rates, failure_rate=Rate(10, 60)
@@ -122,8 +123,8 @@ class House:
     def process(self) -> Process:
         return self.processes[0]
 
-    def another_process(self) -> Process:
-        self.processes.append(Process(self.engine, self.clock))
+    def another_process(self, memory: DedupMemory | None = None) -> Process:
+        self.processes.append(Process(self.engine, self.clock, memory))
         return self.processes[-1]
 
     def apply(self, name: str = "orders", **fields: Any) -> str:

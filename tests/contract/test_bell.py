@@ -11,9 +11,9 @@ import pytest
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.redis_connection import connect
 from workbench.processes import wait_until
-from workbench.redis import RedisServer
+from workbench.redis import RedisCluster, RedisServer
 
-URL = "redis://127.0.0.1:1/0"  # where nobody listens
+AnyRedis = RedisServer | RedisCluster
 
 
 class Ears:
@@ -29,9 +29,9 @@ class Ears:
 
 
 @pytest.fixture
-def bells(redis_server: RedisServer) -> Iterator[list[Bell]]:
+def bells(any_redis: AnyRedis) -> Iterator[list[Bell]]:
     """One who rings and two who listen, each with a client of their own."""
-    made = [Bell(connect(redis_server.url), prefix="test") for _ in range(3)]
+    made = [Bell(connect(any_redis.url), prefix="test") for _ in range(3)]
     yield made
     for bell in made:
         bell.stop()
@@ -44,18 +44,15 @@ def listening(bells: list[Bell]) -> list[Ears]:
     return ears
 
 
-def subscribed(server: RedisServer, number: int) -> bool:
-    client = connect(server.url)
-    try:
-        return client.pubsub_numsub("test:wake") == [(b"test:wake", number)]
-    finally:
-        client.close()
+def subscribed(server: AnyRedis, number: int) -> bool:
+    heard = [node.client().pubsub_numsub("test:wake")[0][1] for node in server.nodes]
+    return sum(heard) == number
 
 
-def test_all_who_listen_hear_it_at_once(redis_server: RedisServer, bells: list[Bell]) -> None:
+def test_all_who_listen_hear_it_at_once(any_redis: AnyRedis, bells: list[Bell]) -> None:
     """In a few milliseconds, where polling takes half a second."""
     ears = listening(bells[1:])
-    wait_until(lambda: subscribed(redis_server, 2), seconds=10, what="two who listen")
+    wait_until(lambda: subscribed(any_redis, 2), seconds=10, what="two who listen")
     bells[0].start()
     rung = time.perf_counter()
     bells[0].ring()
@@ -64,10 +61,10 @@ def test_all_who_listen_hear_it_at_once(redis_server: RedisServer, bells: list[B
         assert each.at - rung < 0.2
 
 
-def test_many_rings_are_few_messages(redis_server: RedisServer, bells: list[Bell]) -> None:
+def test_many_rings_are_few_messages(any_redis: AnyRedis, bells: list[Bell]) -> None:
     """A flood of events rings at most a hundred times a second, and its last ring is heard."""
     [ears] = listening(bells[1:2])
-    wait_until(lambda: subscribed(redis_server, 1), seconds=10, what="one who listens")
+    wait_until(lambda: subscribed(any_redis, 1), seconds=10, what="one who listens")
     bells[0].start()
     until = time.monotonic() + 0.3
     while time.monotonic() < until:
@@ -79,9 +76,10 @@ def test_many_rings_are_few_messages(redis_server: RedisServer, bells: list[Bell
     wait_until(lambda: ears.heard > heard, seconds=5, what="the last ring")
 
 
-def test_without_redis_nobody_waits() -> None:
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis+cluster://127.0.0.1:1"])
+def test_without_redis_nobody_waits(url: str) -> None:
     """Ringing returns at once, and stopping does."""
-    lonely, deaf = Bell(connect(URL), prefix="test"), Bell(connect(URL), prefix="test")
+    lonely, deaf = Bell(connect(url), prefix="test"), Bell(connect(url), prefix="test")
     lonely.start()
     deaf.listen(lambda: None)
     begun = time.perf_counter()
@@ -94,16 +92,15 @@ def test_without_redis_nobody_waits() -> None:
 
 
 def test_it_is_heard_again_when_redis_is_back(
-    redis_server: RedisServer, bells: list[Bell], monkeypatch: pytest.MonkeyPatch
+    any_redis: AnyRedis, bells: list[Bell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever listens subscribes anew."""
     monkeypatch.setattr("airflow_incoming.stores.bell.RETRY", 0.2)
     [ears] = listening(bells[1:2])
-    wait_until(lambda: subscribed(redis_server, 1), seconds=10, what="one who listens")
-    client = connect(redis_server.url)
-    client.client_kill_filter(_type="pubsub")
-    client.close()
+    wait_until(lambda: subscribed(any_redis, 1), seconds=10, what="one who listens")
+    for node in any_redis.nodes:
+        node.client().client_kill_filter(_type="pubsub")
     bells[0].start()
-    wait_until(lambda: subscribed(redis_server, 1), seconds=10, what="the listener's return")
+    wait_until(lambda: subscribed(any_redis, 1), seconds=10, what="the listener's return")
     bells[0].ring()
     assert ears.once.wait(5)

@@ -19,10 +19,9 @@ BRIEF = timedelta(milliseconds=600)
 
 
 @pytest.fixture
-def client(redis_server: Any) -> Iterator[Any]:
+def client(any_redis: Any) -> Iterator[Any]:
     """A client of an empty Redis."""
-    redis_server.flush()
-    client = connect(redis_server.url, timeout=5)
+    client = connect(any_redis.url, timeout=5)
     yield client
     client.close()
 
@@ -122,9 +121,9 @@ def test_window_slides(claims: Claims) -> None:
     assert take(claims, "other", window=BRIEF).state == "taken"
 
 
-def test_one_of_fifty(redis_server: Any, claims: Claims) -> None:
+def test_one_of_fifty(any_redis: Any, claims: Claims) -> None:
     """Of 50 that claim at once one wins, and all others hear of it."""
-    clients = [connect(redis_server.url, timeout=10) for _ in range(50)]
+    clients = [connect(any_redis.url, timeout=10) for _ in range(50)]
 
     def claim(number: int) -> Claim:
         return take(Claims(clients[number], prefix="test"), f"run{number}")
@@ -147,24 +146,26 @@ def test_many_are_cheap(claims: Claims) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_redis_out_of_reach() -> None:
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis+cluster://127.0.0.1:1"])
+def test_redis_out_of_reach(url: str) -> None:
     """An outage is said as one."""
-    client = connect("redis://127.0.0.1:1/0")
+    client = connect(url)
     with pytest.raises(RedisUnavailable, match="ConnectionError"):
         take(Claims(client, prefix="test"))
     client.close()
 
 
-def test_redis_that_was_replaced(redis_server: Any, claims: Claims) -> None:
+def test_redis_that_was_replaced(any_redis: Any, claims: Claims) -> None:
     """An empty Redis, without our scripts, is asked like the one before."""
     take(claims)
-    redis_server.command("SCRIPT", "FLUSH")
-    redis_server.flush()
+    for node in any_redis.nodes:
+        node.command("SCRIPT", "FLUSH")
+    any_redis.flush()
     assert take(claims, "other").state == "taken"
 
 
-def test_strange_key_is_an_outage(client: Any, claims: Claims) -> None:
+def test_strange_key_is_an_outage(any_redis: Any, claims: Claims) -> None:
     """Where somebody else put something at our key, nothing is guessed."""
-    client.set("test:claim:aa", "garbage")
+    any_redis.client().set("test:claim:aa", "garbage")
     with pytest.raises(RedisUnavailable, match="WRONGTYPE"):
         take(claims)

@@ -334,9 +334,10 @@ def test_batches_take_a_quarter_of_a_second(house: House) -> None:
 
 def test_a_body_that_no_longer_parses_spoils_nothing(house: House) -> None:
     """Whatever a stored event has become, the others run."""
-    good, bad = house.accept('{"order": {"id": 1}}', "not json")
+    good, bad, deep = house.accept('{"order": {"id": 1}}', "not json", "[" * 70 + "]" * 70)
     house.dispatcher.dispatch_batch()
-    assert [house.event(e).state for e in (good, bad)] == ["dispatched", "failed"]
+    assert [house.event(e).state for e in (good, bad, deep)] == ["dispatched", "failed", "failed"]
+    assert "can't read the event's body" in str(house.event(deep).error)
 
 
 def test_a_suspended_integration_holds_and_a_resumed_one_goes_on(house: House) -> None:

@@ -54,10 +54,9 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
 
 
 @pytest.fixture
-def send(redis_server: Any, ledger: Ledger) -> Iterator[Callable[..., str]]:
+def send(any_redis: Any, ledger: Ledger) -> Iterator[Callable[..., str]]:
     """What a task does: returns the run that has what it was to send."""
-    redis_server.flush()
-    client = connect(redis_server.url, timeout=5)
+    client = connect(any_redis.url, timeout=5)
 
     def act(run_id: str, hash_: str = "aa") -> str:
         gate = Gate(Claims(client, prefix="test"), hash_, window=WEEK)

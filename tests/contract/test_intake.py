@@ -114,7 +114,7 @@ def test_a_batch_costs_a_bounded_number_of_statements(engine: Engine, dedup_memo
     intake.take_in(batch)
     assert all(future.result(0).status == "accepted" for _, future in batch)
     assert sent_for_each_row == []
-    assert len(statements) <= {"postgresql": 1}.get(engine.dialect.name, 3)
+    assert len(statements) <= {"postgresql": 1}.get(engine.dialect.name, 4)
 
 
 def test_without_redis_the_database_decides(engine: Engine, clock: Clock) -> None:

@@ -15,18 +15,17 @@ from airflow_incoming.core.units import Rate
 from airflow_incoming.services.rates import Rates
 from airflow_incoming.stores.rates import Ask, Grant, InMemoryRates, RateStore, RedisRates
 from airflow_incoming.stores.redis_connection import connect
+from tests.contract.conftest import empty_redis
 
 HOURLY = Rate(3, 3600)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "cluster"])
 def store(request: pytest.FixtureRequest) -> Iterator[RateStore]:
     if request.param == "memory":
         yield InMemoryRates()
         return
-    server = request.getfixturevalue("redis_server")
-    server.flush()
-    client = connect(server.url)
+    client = connect(empty_redis(request, request.param).url)
     yield RedisRates(client, prefix="test")
     client.close()
 
@@ -83,21 +82,19 @@ def test_any_rate_grants_its_count(store: RateStore, rate: Rate) -> None:
     "garbage",
     [("SET", "garbage"), ("SET", "nan"), ("SET", "inf"), ("SET", "9e99"), ("SET", "-5"), ("LPUSH", "x")],
 )
-def test_garbage_at_our_keys_closes_nothing_for_long(redis_server: Any, garbage: tuple[str, str]) -> None:
+def test_garbage_at_our_keys_closes_nothing_for_long(any_redis: Any, garbage: tuple[str, str]) -> None:
     """What isn't ours says nothing; a time beyond a period is taken for the end of that."""
-    redis_server.flush()
-    client = connect(redis_server.url)
-    client.execute_command(garbage[0], "test:rate:a:3/h", garbage[1])
+    any_redis.client().execute_command(garbage[0], "test:rate:a:3/h", garbage[1])
+    client = connect(any_redis.url)
     grant = take(RedisRates(client, prefix="test"), "a", HOURLY)
     assert grant.count == 1 or grant.wait <= 1200
     client.close()
 
 
-def test_what_no_longer_matters_expires(redis_server: Any) -> None:
+def test_what_no_longer_matters_expires(any_redis: Any) -> None:
     """Nothing stays in Redis for longer than a period."""
-    redis_server.flush()
-    client = connect(redis_server.url)
-    store = RedisRates(client, prefix="test")
+    client = any_redis.client()
+    store = RedisRates(connect(any_redis.url), prefix="test")
     take(store, "a", Rate(1, 3600))
     take(store, "b", Rate(10, 1))
     assert {key: 0 < client.pttl(key) <= 3600_001 for key in client.scan_iter()} == {
@@ -109,8 +106,9 @@ def test_what_no_longer_matters_expires(redis_server: Any) -> None:
     client.close()
 
 
-def test_redis_out_of_reach() -> None:
-    client = connect("redis://127.0.0.1:1/0")
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis+cluster://127.0.0.1:1"])
+def test_redis_out_of_reach(url: str) -> None:
+    client = connect(url)
     with pytest.raises(RedisUnavailable):
         take(RedisRates(client, prefix="test"), "a", HOURLY)
     client.close()
@@ -163,10 +161,9 @@ def rates(counted: Counted, clock: Clock) -> Iterator[Rates]:
     rates.stop()
 
 
-def test_processes_together_grant_exactly_the_rate(redis_server: Any) -> None:
+def test_processes_together_grant_exactly_the_rate(any_redis: Any) -> None:
     """Four of them, 400 requests at once: 50 conform."""
-    redis_server.flush()
-    clients = [connect(redis_server.url, timeout=5) for _ in range(4)]
+    clients = [connect(any_redis.url, timeout=5) for _ in range(4)]
     processes = [Rates(RedisRates(client, prefix="test")) for client in clients]
     for process in processes:
         process.start()

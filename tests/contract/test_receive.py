@@ -18,7 +18,13 @@ from airflow_incoming.core.messages import Endpoint, Event, Outcome, Request
 from airflow_incoming.core.tokens import TokenPolicy
 from airflow_incoming.core.units import Rate
 from airflow_incoming.services.rates import Rates
-from airflow_incoming.services.receive import INLINE_BODY, MAX_WAITING, THREADS, Receiver
+from airflow_incoming.services.receive import (
+    INLINE_BODY,
+    INLINE_CONTAINERS,
+    MAX_WAITING,
+    THREADS,
+    Receiver,
+)
 from airflow_incoming.stores.directory import Snapshot
 from tests.contract.samples import INTEGRATION, NOW, VERSION
 
@@ -220,7 +226,12 @@ def test_a_closed_receiver_refuses(house: House) -> None:
         house.post().result(0)
 
 
-def test_a_small_request_never_waits_behind_large_ones(house: House) -> None:
+@pytest.mark.parametrize(
+    "large",
+    [b'{"a": "%s"}' % (b"x" * INLINE_BODY), b"[" + b",".join([b"[[]]"] * INLINE_CONTAINERS) + b"]"],
+    ids=["long", "many"],
+)
+def test_a_small_request_never_waits_behind_large_ones(large: bytes, house: House) -> None:
     """Whatever large bodies are being parsed or wait for it: small ones have ways of their own."""
     house.directory.known = house.directory.snapshot
     released, parsing = threading.Event(), threading.Barrier(THREADS + 1)
@@ -231,7 +242,6 @@ def test_a_small_request_never_waits_behind_large_ones(house: House) -> None:
         return decide(request, snapshot)
 
     decide = house.receiver._decide
-    large = b'{"a": "%s"}' % (b"x" * INLINE_BODY)
     house.directory.answers.set()
     house.receiver._decide = stuck  # type: ignore[method-assign]
     stuck_ones = [house.post(large) for _ in range(THREADS)]

@@ -71,7 +71,7 @@ def test_a_deferred_task_gets_its_event(sentinel: int, monkeypatch: pytest.Monke
     monkeypatch.setenv("AIRFLOW__INCOMING__REDIS_PREFIX", "behind-sentinel")
     installation.settings.cache_clear()
     event_id = "01890000-0000-7000-8000-000000000001"
-    start = str(stream.now())
+    start = str(stream.now("orders"))
     stream.publish(
         [
             Entry(

@@ -15,20 +15,19 @@ from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.core.stream import BEGINNING, Entry, Limits, Position, Take
 from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.stream import EventStream, InMemoryStream, RedisStream
-from workbench.redis import RedisServer
+from tests.contract.conftest import empty_redis
+from workbench.redis import RedisCluster, RedisServer
 
 LIMITS = Limits(length=10, size=2**20)
 
 Make = Callable[..., EventStream]
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "cluster"])
 def make(request: pytest.FixtureRequest) -> Make:
     if request.param == "memory":
         return lambda length=1000, size=2**30: InMemoryStream(limits=Limits(length=length, size=size))
-    server = request.getfixturevalue("redis_server")
-    server.flush()
-    client = connect(server.url, timeout=5)
+    client = connect(empty_redis(request, request.param).url, timeout=5)
     return lambda length=1000, size=2**30: RedisStream(
         client, prefix="test", limits=Limits(length=length, size=size)
     )
@@ -67,7 +66,7 @@ def test_nothing_is_missed_after_now(make: Make) -> None:
     """Whatever is published from now on comes after now, in the same millisecond, too."""
     stream = make()
     for _ in range(50):
-        now, after = stream.now(), entry()
+        now, after = stream.now("orders"), entry()
         stream.publish([after])
         ((position, fields),) = stream.read("orders", after=now, limit=100)[-1:]
         assert fields == after.fields()
@@ -133,11 +132,10 @@ def test_names_and_memory(make: Make) -> None:
     assert stream.names() == frozenset()
 
 
-def test_streams_and_what_belongs_to_them_expire(redis_server: RedisServer) -> None:
+def test_streams_and_what_belongs_to_them_expire(any_redis: RedisServer | RedisCluster) -> None:
     """Nothing is kept for longer than a week, however quiet an integration is."""
-    redis_server.flush()
-    client = connect(redis_server.url, timeout=5)
-    stream = RedisStream(client, prefix="test", limits=LIMITS)
+    client, ours = any_redis.client(), connect(any_redis.url, timeout=5)
+    stream = RedisStream(ours, prefix="test", limits=LIMITS)
     client.xadd("test:{orders}:events", {"id": "old"}, id="1000-0")  # of 1970
     for _ in range(120):
         stream.publish([entry()])
@@ -145,7 +143,7 @@ def test_streams_and_what_belongs_to_them_expire(redis_server: RedisServer) -> N
     week = 7 * 24 * 3600 * 1000
     for key in ("test:{orders}:events", "test:{orders}:taker:e1", "test:{orders}:own:a"):
         assert week - 60_000 < client.pttl(key) <= week
-    RedisStream(client, prefix="test", limits=replace(LIMITS, kept=timedelta(hours=1))).publish([entry()])
+    RedisStream(ours, prefix="test", limits=replace(LIMITS, kept=timedelta(hours=1))).publish([entry()])
     assert client.pttl("test:{orders}:events") <= 3600 * 1000
     assert b"1000-0" not in [position for position, _ in client.xrange("test:{orders}:events")]
     client.close()
@@ -185,14 +183,15 @@ def test_a_full_redis_is_left_again(redis_server: RedisServer) -> None:
         client.close()
 
 
-def test_no_redis(redis_server: RedisServer) -> None:
+def test_no_redis(any_redis: RedisServer | RedisCluster) -> None:
     """Every verb says the same when Redis is out of reach, or refuses."""
-    away = RedisStream(connect("redis://127.0.0.1:1/0", timeout=1), prefix="test", limits=LIMITS)
+    scheme = any_redis.url.partition(":")[0]
+    away = RedisStream(connect(f"{scheme}://127.0.0.1:1/0", timeout=1), prefix="test", limits=LIMITS)
     verbs: list[Callable[[], object]] = [
         lambda: away.publish([entry()]),
         lambda: away.announce(["a"]),
         away.names,
-        away.now,
+        lambda: away.now("orders"),
         lambda: away.read("orders", after=BEGINNING, limit=1),
         lambda: away.take("orders", take("e", "a")),
         lambda: away.own("orders", taker="a"),
@@ -200,8 +199,8 @@ def test_no_redis(redis_server: RedisServer) -> None:
     for verb in verbs:
         with pytest.raises(RedisUnavailable):
             verb()
-    client = connect(redis_server.url, timeout=5)
-    client.set("test:{odd}:events", "not a stream")
+    client = connect(any_redis.url, timeout=5)
+    any_redis.client().set("test:{odd}:events", "not a stream")
     with pytest.raises(RedisUnavailable, match="refuses"):
         RedisStream(client, prefix="test", limits=LIMITS).publish([entry(), entry("odd")])
     client.close()

@@ -27,7 +27,7 @@ from airflow_incoming.stores.stream import RedisStream
 from airflow_incoming.triggers import members, reader
 from airflow_incoming.triggers.assets import AssetMemory
 from airflow_incoming.triggers.event import AwaitedEventTrigger, IncomingEventTrigger
-from workbench.redis import RedisServer
+from workbench.redis import RedisCluster, RedisServer
 
 LIMITS = Limits(length=1000, size=2**30)
 
@@ -92,10 +92,11 @@ class Triggerer:
 
 
 class House:
-    def __init__(self, server: RedisServer) -> None:
+    def __init__(self, server: RedisServer | RedisCluster) -> None:
         self.server = server
-        self.client = connect(server.url, timeout=5)
-        self.stream = RedisStream(self.client, prefix="test", limits=LIMITS)
+        self.client = server.client()
+        self.nodes = [node.client() for node in server.nodes]
+        self.stream = RedisStream(connect(server.url, timeout=5), prefix="test", limits=LIMITS)
         self.database: dict[int, list[dict[str, Any]]] = {}
         self.published = 0
 
@@ -118,21 +119,27 @@ class House:
         )
         self.stream.publish([entry])
 
+    def cursors(self) -> list[bytes]:
+        """Return the keys of all cursors."""
+        return [key for node in self.nodes for key in node.keys("test:{orders}:cursor:*")]
+
+    def connections(self) -> int:
+        return sum(len(node.client_list()) for node in self.nodes)
+
     def stored(self, trigger_id: int) -> list[str]:
         return [payload["_incoming.event_id"] for payload in self.database.get(trigger_id, [])]
 
 
 @pytest.fixture
-def house(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> House:
-    redis_server.flush()
-    monkeypatch.setenv("AIRFLOW__INCOMING__REDIS_URL", redis_server.url)
+def house(any_redis: RedisServer | RedisCluster, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setenv("AIRFLOW__INCOMING__REDIS_URL", any_redis.url)
     monkeypatch.setenv("AIRFLOW__INCOMING__REDIS_PREFIX", "test")
     monkeypatch.setattr(reader, "BLOCK", 50)
     monkeypatch.setattr(reader, "GATHERING", 0.02)
     monkeypatch.setattr(reader, "RENEWED", 0.2)
     monkeypatch.setattr(reader, "LONGEST_PAUSE", 0.2)
     installation.settings.cache_clear()
-    yield House(redis_server)
+    yield House(any_redis)
     installation.settings.cache_clear()
 
 
@@ -158,7 +165,7 @@ async def until(condition: Callable[[], object], triggerer: Triggerer | None = N
 
 def begun(house: House, count: int) -> Callable[[], bool]:
     """Tell whether so many watchers have their cursors."""
-    return lambda: len(house.client.keys("test:{orders}:cursor:*")) == count
+    return lambda: len(house.cursors()) == count
 
 
 def watcher(**where: Any) -> IncomingEventTrigger:
@@ -166,24 +173,24 @@ def watcher(**where: Any) -> IncomingEventTrigger:
 
 
 def test_siblings_share_one_connection(house: House) -> None:
-    """Each gets what it wants of what comes after it began; ten of them make one connection."""
+    """Each gets what it wants of what comes after it began; ten of them make one connection (to a node)."""
 
     async def scenario() -> None:
         house.publish({"n": "before"})
-        before = len(house.client.client_list())
+        before = house.connections()
         triggerer = Triggerer(house.database)
         for number in range(10):
             triggerer.run(number, watcher(n=number))
         triggerer.run(99, watcher())
         await until(begun(house, 11))
-        assert len(house.client.client_list()) == before + 1
+        assert before < house.connections() <= before + len(house.nodes)
         ids = house.publish(*({"n": number} for number in range(10)))
         await until(lambda: len(house.stored(99)) == 10, triggerer)
         assert house.stored(99) == ids
         assert [house.stored(number) for number in range(10)] == [[each] for each in ids]
         assert house.database[3][0]["n"] == 3
         await triggerer.stop()
-        await until(lambda: len(house.client.client_list()) == before)
+        await until(lambda: house.connections() == before)
 
     within(scenario)
 
@@ -342,7 +349,7 @@ def test_nonsense_is_left_out(house: House) -> None:
         triggerer.run(1, watcher())
         await until(begun(house, 1))
         await triggerer.stop()
-        (cursor,) = house.client.keys("test:{orders}:cursor:*")
+        (cursor,) = house.cursors()
         house.client.set(cursor, "nonsense")
         triggerer.run(1, watcher())
         await until(lambda: house.client.get(cursor) != b"nonsense")
@@ -358,7 +365,7 @@ def test_one_event_for_all_who_wait(house: House) -> None:
     """Each gets the first that it wants after its position, once, and ends; also if it came before."""
 
     async def scenario() -> None:
-        start, connections = str(house.stream.now()), len(house.client.client_list())
+        start, connections = str(house.stream.now("orders")), house.connections()
         (early,) = house.publish({"n": 1})
         triggerer = Triggerer(house.database)
         for number in (1, 2):
@@ -369,7 +376,7 @@ def test_one_event_for_all_who_wait(house: House) -> None:
         await until(lambda: house.stored(3) == [late])
         await until(lambda: all(task.done() for task in triggerer.tasks.values()))
         assert house.stored(3) == [late]
-        await until(lambda: len(house.client.client_list()) == connections)
+        await until(lambda: house.connections() == connections)
 
     within(scenario)
 
@@ -378,7 +385,7 @@ def test_exclusive_waiters_share_events_out(house: House) -> None:
     """Of three who want the same, each gets an event of its own; who died gets its own again."""
 
     async def scenario() -> None:
-        start = str(house.stream.now())
+        start = str(house.stream.now("orders"))
         first = Triggerer(house.database, stores=False)
         first.run(1, AwaitedEventTrigger("orders", {}, after=start, taker="one"))
         (event_id,) = house.publish({"n": 1})
@@ -400,14 +407,14 @@ def test_who_took_an_event_gets_it_whenever_it_waits_again(house: House) -> None
     """Though it begins later: Redis may have been out of reach when the task asked for its own."""
 
     async def scenario() -> None:
-        start = str(house.stream.now())
+        start = str(house.stream.now("orders"))
         (own,) = house.publish({"n": 1})
         triggerer = Triggerer(house.database)
         triggerer.run(1, AwaitedEventTrigger("orders", {}, after=start, taker="one"))
         await until(lambda: house.stored(1) == [own])
         house.publish({"n": 2})
         await asyncio.sleep(0.01)
-        start = str(house.stream.now())
+        start = str(house.stream.now("orders"))
         triggerer.run(2, AwaitedEventTrigger("orders", {}, after=start, taker="one"))
         house.publish({"n": 3})
         await until(lambda: house.stored(2) == [own])
@@ -421,7 +428,7 @@ def test_many_exclusive_waiters_are_served_at_once(house: House, monkeypatch: py
     monkeypatch.setattr(reader, "BLOCK", 1000)
 
     async def scenario() -> None:
-        start = str(house.stream.now())
+        start = str(house.stream.now("orders"))
         triggerer = Triggerer(house.database)
         for number in range(50):
             triggerer.run(number, AwaitedEventTrigger("orders", {}, after=start, taker=f"t{number}"))
@@ -439,7 +446,7 @@ def test_who_gave_up_takes_nothing(house: House) -> None:
     """A task that was cancelled before Redis could be asked leaves the event to others."""
 
     async def scenario() -> None:
-        start = str(house.stream.now())
+        start = str(house.stream.now("orders"))
         triggerer = Triggerer(house.database)
         shared = members.members_of(AwaitedEventTrigger("orders", after=start).shared_stream_key())
         gone = Take(event_id="01890000-0000-7000-8000-000000000001", position=BEGINNING, taker="gone")
@@ -559,7 +566,7 @@ def test_it_runs_unshared_too(house: House) -> None:
     """Where Airflow falls back to that."""
 
     async def scenario() -> None:
-        start = str(house.stream.now())
+        start = str(house.stream.now("orders"))
         ids = house.publish({"n": 1}, {"n": 2})
         events = [event async for event in AwaitedEventTrigger("orders", {"n": 2}, after=start).run()]
         assert [event.payload["_incoming.event_id"] for event in events] == ids[1:]
@@ -571,7 +578,7 @@ def test_it_is_exclusive_unshared_too(house: House) -> None:
     """Of two that run by themselves in one loop, each gets an event of its own."""
 
     async def scenario() -> None:
-        start = str(house.stream.now())
+        start = str(house.stream.now("orders"))
         ids = house.publish({"n": 1}, {"n": 2})
 
         async def wait(taker: str) -> list[str]:

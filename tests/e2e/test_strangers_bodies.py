@@ -325,6 +325,41 @@ def test_endless_bodies_cost_bounded_memory(siege: Siege, receiver: int) -> None
     assert siege.send(receiver, "open").status_code == 200
 
 
+def test_trailers_are_neither_credentials_nor_headers(siege: Siege, receiver: int) -> None:
+    """They come behind everything that was checked."""
+    token, body = siege.tokens["shop"].encode(), b"2\r\n{}\r\n"
+    trailers = b"0\r\nX-Trailer: seen\r\nAuthorization: Bearer " + token + b"\r\n\r\n"
+    for integration, status in (("shop", b"401"), ("open", b"200")):
+        before = siege.events(integration)
+        lines = (b"Content-Type: application/json", b"Transfer-Encoding: chunked")
+        with siege.wire(receiver) as connection:
+            connection.sendall(siege.head(receiver, integration, *lines) + b"\r\n" + body)
+            time.sleep(0.1)  # so that the head has been looked at
+            connection.sendall(trailers)
+            assert connection.recv(65536)[9:12] == status
+        new = siege.events(integration).keys() - before.keys()
+        assert len(new) == (status == b"200")
+    stored = siege.house.sql("select headers from incoming_event where id = :id", id=new.pop())
+    assert "x-trailer" not in str(stored).lower()
+
+
+def test_endless_trailers_cost_bounded_memory(siege: Siege) -> None:
+    """`serve` closes the connection; how an api-server's own server takes them is not ours."""
+    before = most = siege.rss(1)
+    block = b"2\r\n{}\r\n0\r\n" + b"a: b\r\n" * 20_000
+    for line in (block, block[:17] + b"x" * 65536):
+        with siege.wire(SERVE) as connection, suppress(OSError):
+            connection.sendall(
+                siege.head(SERVE, "open", b"Transfer-Encoding: chunked") + b"\r\n" + block[:10]
+            )
+            for _ in range(1000):
+                connection.sendall(line[10:])
+                most = max(most, siege.rss(1))
+            pytest.fail("it went on reading")
+    assert most - before < GROWTH
+    assert siege.send(SERVE, "open").status_code == 200
+
+
 def usable(siege: Siege) -> float:
     """Use every receiver, Airflow's health, API and pages; return the slowest of them in seconds."""
     token = {"Authorization": f"Bearer {siege.tokens['airflow']}"}

@@ -11,6 +11,7 @@ from types import ModuleType
 import psycopg2
 from redis.exceptions import RedisError
 
+from tests.faults.limits import Limits
 from tests.faults.stage import Stage
 
 Play = Callable[[Stage], None]
@@ -18,17 +19,23 @@ Play = Callable[[Stage], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """One play. ``short``: it is part of the selection that every test run plays."""
+    """One play. ``short``: it is part of the selection that every test run plays.
+
+    ``limits`` hold unless the README names the fault among its exceptions.
+    """
 
     name: str
     play: Play
     short: bool
     sqlite: bool
+    limits: Limits
 
 
-def fault(name: str, *, short: bool = False, sqlite: bool = False) -> Callable[[Play], Fault]:
+def fault(
+    name: str, *, short: bool = False, sqlite: bool = False, limits: Limits | None = None
+) -> Callable[[Play], Fault]:
     """Make a fault of a play."""
-    return lambda play: Fault(name, play, short, sqlite)
+    return lambda play: Fault(name, play, short, sqlite, limits or Limits())
 
 
 def all_of(*modules: ModuleType) -> list[Fault]:

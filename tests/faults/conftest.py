@@ -77,7 +77,10 @@ def show(config: pytest.Config, lines: Sequence[str]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print all lines together. Times are milliseconds; "health" is Airflow's own, "none" no answer."""
+    """Print all lines together.
+
+    Times are milliseconds; "health" is the p95 of Airflow's own; "none" is no answer.
+    """
     if lines := config.stash.get(LINES, None):
         terminalreporter.section("the ledger")
         for line in lines:

@@ -46,13 +46,28 @@ def dag_changed(stage: Stage) -> None:
     assert int(versions) > 1
 
 
-@fault("integration published, suspended and resumed in mid-flight")
+@fault("integration published, suspended and resumed in mid-flight", short=True)
 def integration_changes(stage: Stage) -> None:
     """Each receiver learns of a version up to a second late: two versions are live at once."""
     stage.open()
-    with stage.load():
-        for number in range(4):
+    stage.serve()
+    stage.wait_for_receivers()
+    with stage.load(rate=90):
+        for number in range(20):
             orders = {**INTEGRATIONS[0], "headers": [f"x-version-{number}"], "title": f"Version {number}"}
             stage.apply({**orders, "state": "suspended" if number % 2 else "published"})
             time.sleep(0.5)
+            if number and _two_at_once(stage):
+                break
         stage.apply({**INTEGRATIONS[0], "title": "The last"})
+    assert _two_at_once(stage), "no two receivers had different versions at the same time"
+
+
+def _two_at_once(stage: Stage) -> bool:
+    """Tell whether an event came under a version after another one had come under a later version."""
+    count = stage.sql(
+        "with taken as (select e.received_at, v.number from incoming_event e"
+        " join incoming_version v on v.id = e.version_id where e.integration = 'orders')"
+        " select count(*) from taken a join taken b on a.number < b.number and a.received_at > b.received_at"
+    )
+    return int(count) > 0

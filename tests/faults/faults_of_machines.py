@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from tests.faults.catalogue import again_and_again, fault
+from tests.faults.limits import RESTARTING, WAITING
 from tests.faults.stage import Stage
 from workbench.processes import wait_until
 
@@ -58,7 +59,12 @@ def disk_full(stage: Stage) -> None:
     assert stage.postgres.errors("No space left on device") > before
 
 
-@fault("SQLite busy: somebody else writes half the time", short=True, sqlite=True)
+@fault(
+    "SQLite busy: somebody else writes half the time",
+    short=True,
+    sqlite=True,
+    limits=WAITING,  # one writer at a time, whoever it is
+)
 def sqlite_busy(stage: Stage) -> None:
     stage.open()
     path = stage.house.airflow.database.removeprefix("sqlite:///")
@@ -74,17 +80,18 @@ def sqlite_busy(stage: Stage) -> None:
     rival.close()
 
 
-@fault("kill -9 at random", short=True)
+@fault("kill -9 at random", short=True, limits=RESTARTING)
 def random_kills(stage: Stage) -> None:
-    _kill_at_random(stage, 10)
+    _kill_at_random(stage, 8)
 
 
-@fault("200 × kill -9 at random")
+@fault("200 × kill -9 at random", limits=RESTARTING)
 def many_random_kills(stage: Stage) -> None:
     _kill_at_random(stage, 200)
 
 
 def _kill_at_random(stage: Stage, kills: int) -> None:
+    stage.everywhere()
     stage.open()
     stage.serve()
     stage.dispatch()
@@ -97,7 +104,7 @@ def _kill_at_random(stage: Stage, kills: int) -> None:
             time.sleep(random.uniform(0.1, 0.7))
 
 
-@fault("SIGTERM to each process", short=True)
+@fault("SIGTERM to each process", short=True, limits=RESTARTING)
 def sigterm(stage: Stage) -> None:
     """Whatever was stored was answered, too: each order that somebody knows was accepted once."""
     stage.open()
@@ -114,7 +121,7 @@ def sigterm(stage: Stage) -> None:
     assert [key for key, statuses in told.items() if 200 not in statuses] == []
 
 
-@fault("Redis silent, PostgreSQL restarted, receivers killed")
+@fault("Redis silent, PostgreSQL restarted, receivers killed", limits=RESTARTING)
 def together(stage: Stage) -> None:
     stage.open()
     with stage.load():
@@ -130,7 +137,7 @@ def together(stage: Stage) -> None:
         stage.redis.go_on()
 
 
-@fault("COMMITs unanswered, Redis flushed, kill -9 at random", short=True)
+@fault("COMMITs unanswered, Redis flushed, kill -9 at random", short=True, limits=RESTARTING)
 def together_again(stage: Stage) -> None:
     proxy = stage.postgres_through_proxy()
     stage.open()

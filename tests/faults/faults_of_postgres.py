@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import psycopg2
+import pytest
 from psycopg2 import extensions
 
 from tests.faults.catalogue import again_and_again, fault
+from tests.faults.limits import ACCEPT_TIMEOUT, TELLING, WAITING, Limits
 from tests.faults.stage import Stage
 
 
 @fault("PostgreSQL stopped for 3 s", short=True)
 def postgres_stopped(stage: Stage) -> None:
+    stage.everywhere()
     stage.open()
     with stage.load():
         stage.postgres.stop()
@@ -27,21 +31,52 @@ def postgres_killed(stage: Stage) -> None:
     stage.open()
     with stage.load():
         for _ in range(2):
+            open_one = stage.connect()
             stage.postgres.kill()
+            with pytest.raises(psycopg2.OperationalError):
+                _ask(open_one)
             stage.postgres.start()
             time.sleep(1)
 
 
-@fault("PostgreSQL hangs for 3 s")
+def _hanging(seconds: float) -> Limits:
+    """Whoever asks while the database hangs waits for it; so does Airflow's health, which asks it, too."""
+    return Limits(p99=min(seconds, ACCEPT_TIMEOUT) + TELLING, health=seconds + TELLING)
+
+
+@fault("PostgreSQL hangs for 3 s", limits=_hanging(3))
 def postgres_hangs(stage: Stage) -> None:
+    _hang(stage, 3)
+
+
+@fault("PostgreSQL hangs for longer than we wait (13 s)", limits=_hanging(13))
+def postgres_hangs_long(stage: Stage) -> None:
+    _hang(stage, 13)
+
+
+def _hang(stage: Stage, seconds: float) -> None:
+    stage.everywhere()
     stage.open()
-    with stage.load():
+    open_one = stage.connect()
+    with stage.load(), ThreadPoolExecutor(1) as pool:
         stage.postgres.hang()
-        time.sleep(3)
+        began = time.monotonic()
+        answer = pool.submit(_ask, open_one)
+        time.sleep(seconds)
+        assert not answer.done(), "the database answers on open connections"
         stage.postgres.go_on()
+        assert answer.result(10) == 1
+        assert time.monotonic() - began >= seconds
+    open_one.close()
 
 
-@fault("tables locked in turn, 1 s each")
+def _ask(connection: extensions.connection) -> object:
+    with connection.cursor() as cursor:
+        cursor.execute("select 1")
+        return next(iter(cursor.fetchone() or ()), None)
+
+
+@fault("tables locked in turn, 1 s each", limits=WAITING)
 def tables_locked(stage: Stage) -> None:
     stage.open()
     with stage.load():
@@ -55,7 +90,7 @@ def tables_locked(stage: Stage) -> None:
             _lock(stage, table, 1)
 
 
-@fault("our table locked for longer than we wait (7 s)")
+@fault("our table locked for longer than we wait (7 s)", limits=WAITING)
 def table_locked_long(stage: Stage) -> None:
     stage.open()
     with stage.load():
@@ -83,6 +118,7 @@ def commit_unanswered(stage: Stage) -> None:
 
 
 def _cut_commits(stage: Stage, how: str) -> None:
+    stage.everywhere()
     proxy = stage.postgres_through_proxy()
     stage.open()
     with stage.load():
@@ -92,7 +128,8 @@ def _cut_commits(stage: Stage, how: str) -> None:
     assert proxy.cuts > 10
 
 
-@fault("PostgreSQL far away (20 ms) and in slices of 50 bytes")
+#: Airflow's health asks the database over the same line, several times.
+@fault("PostgreSQL far away (20 ms) and in slices of 50 bytes", limits=Limits(health=2.0))
 def postgres_slow(stage: Stage) -> None:
     proxy = stage.postgres_through_proxy()
     stage.open()
@@ -147,7 +184,7 @@ def serialization_failures(stage: Stage) -> None:
     assert stage.postgres.errors("could not serialize access") > before
 
 
-@fault("deadlocks", short=True)
+@fault("deadlocks", short=True, limits=WAITING)  # and meanwhile for somebody else's locks
 def deadlocks(stage: Stage) -> None:
     """Somebody else locks the claims of hashes in the opposite order, and waits longer than we do."""
     stage.sql(f"alter database {stage.database} set deadlock_timeout = '200ms'")

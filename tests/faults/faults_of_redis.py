@@ -25,7 +25,7 @@ def redis_silent(stage: Stage) -> None:
     stage.open()
     with stage.load():
         stage.redis.hang()
-        time.sleep(4)
+        time.sleep(2)
         stage.redis.go_on()
 
 
@@ -95,7 +95,7 @@ def redis_read_only(stage: Stage) -> None:
         stage.redis_client.replicaof("NO", "ONE")
 
 
-@fault("Redis with garbage at our keys", short=True)
+@fault("Redis with garbage at our keys")
 def redis_garbage(stage: Stage) -> None:
     spoiled = 0
 

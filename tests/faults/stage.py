@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import httpx
 import psycopg2
 from redis import Redis
 
-from tests.faults.checker import Promise, Verdict, check, percentile
+from tests.faults.checker import Promise, Verdict, check
 from tests.faults.ledger import Ledger, Load, Probe, running
+from tests.faults.limits import p95
 from tests.faults.nursery import Child, Nursery
 from tests.faults.proxy import Proxy
 from tests.house import Builder, House, answers
@@ -22,7 +25,11 @@ from workbench.postgres import PostgresServer
 from workbench.processes import Processes, free_port, wait_until
 from workbench.redis import RedisServer
 
-PROMISES = {"orders": Promise(dags=("one", "two")), "plain": Promise(dags=("one",), deduplicated=False)}
+PROMISES = {
+    "orders": Promise(dags=("one", "two")),
+    "plain": Promise(dags=("one",), deduplicated=False),
+    "sealed": Promise(dags=("one",)),
+}
 INTEGRATIONS: list[dict[str, Any]] = [
     {
         "name": "orders",
@@ -32,6 +39,14 @@ INTEGRATIONS: list[dict[str, Any]] = [
     },
     {"name": "plain", "state": "published", "dags": ["one"]},
 ]
+SEALED = {
+    "name": "sealed",
+    "state": "published",
+    "auth": {"type": "jwt", "api_key": "shop"},
+    "deduplication": {"parameters": ["body.order.id"]},
+    "dags": ["one"],
+}
+FLASK = "/pluginsv2/incoming"
 HEALTH_OF_AIRFLOW = "/api/v2/monitor/health"
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 REDIS = "AIRFLOW__INCOMING__REDIS_URL"
@@ -65,6 +80,7 @@ class Stage:
         self.ledger = Ledger(self.house.airflow.home / "ledger.jsonl")
         self.probe: Probe | None = None
         self._proxies: list[Proxy] = []
+        self._api_key: str | None = None
         self.apply(*INTEGRATIONS)
 
     # Processes
@@ -108,10 +124,11 @@ class Stage:
             self.probe.ask()  # the first answer takes Airflow longest, with and without us
             self.probe.seconds.clear()
 
-    def run(self, *words: str, **env: str) -> None:
-        """Run an ``airflow`` command to its end."""
+    def run(self, *words: str, **env: str) -> str:
+        """Run an ``airflow`` command to its end; return what it printed and logged."""
         child = self._start(*words, **env)
         wait_until(lambda: not child.alive, seconds=120, what=" ".join(words), every=0.02)
+        return child.log.read_text(errors="replace")
 
     def apply(self, *integrations: Mapping[str, Any]) -> None:
         """Apply integrations, as ``airflow incoming apply`` does."""
@@ -121,6 +138,14 @@ class Stage:
         rows = self.house.sql("select name, endpoint_id from incoming_integration")
         self.house.endpoints = dict(map(tuple, rows))
         assert self.house.endpoints.keys() >= {each["name"] for each in integrations}, self.logs()
+
+    def everywhere(self) -> None:
+        """Let load go through the api-server's Flask route, too, and to an integration that asks for JWTs."""
+        printed = self.run("incoming", "keys", "create", "shop", "--output", "json")
+        found = re.search(r"\binc_[^\s\"]+", printed)
+        assert found, printed
+        self._api_key = found.group()
+        self.apply(SEALED)
 
     def _start(self, *words: str, die_at: Any = None, variant: str | None = None, **env: str) -> Child:
         number = len(list(self.house.airflow.home.glob("*.log")))
@@ -176,14 +201,26 @@ class Stage:
     @contextmanager
     def load(self, **options: Any) -> Iterator[None]:
         """Send orders during the block, and after it until all are settled."""
-        urls = {
-            name: [f"{base}/{self.house.endpoints[name]}" for base in self.house.receive] for name in PROMISES
-        }
+        bases = list(self.house.receive)
+        credentials = {}
+        if self._api_key is not None:
+            bases.append(self.house.airflow.url + FLASK)
+            credentials["sealed"] = self._bearer(self._api_key)
+        endpoints = self.house.endpoints.items()
+        urls = {name: [f"{base}/{endpoint}" for base in bases] for name, endpoint in endpoints}
         probes = [self.probe] if self.probe else []
-        with running(Load(self.ledger, urls, **options), *probes):
+        with running(Load(self.ledger, urls, credentials=credentials, **options), *probes):
             time.sleep(0.5)
             yield
             time.sleep(0.5)
+        if self._api_key is not None:
+            accepted = [attempt for attempt in self.ledger.attempts() if attempt.status == 200]
+            assert any(FLASK in attempt.receiver for attempt in accepted)
+            assert any(attempt.integration == "sealed" for attempt in accepted)
+
+    def _bearer(self, api_key: str) -> str:
+        answer = httpx.post(f"{self.house.receive[-1]}/auth/token", json={"apiKey": api_key}, timeout=10)
+        return f"Bearer {answer.json()['token']}"
 
     def settle(self) -> None:
         """Wait until all events are dispatched, however many there are, while they become fewer."""
@@ -203,11 +240,15 @@ class Stage:
         """Return what all processes logged."""
         return "\n".join(path.read_text(errors="replace") for path in self.house.airflow.home.glob("*.log"))
 
+    @property
+    def looks(self) -> list[float]:
+        """The seconds that each look at Airflow's own health took."""
+        return self.probe.seconds if self.probe else []
+
     def line(self, verdict: Verdict) -> str:
         """Return the result of one fault in one line, times in milliseconds."""
         answers = " ".join(f"{verdict.answers[status]:>5}" for status in (200, 204, 503, 0))
-        times = self.probe.seconds if self.probe else []
-        health = f"{percentile(times, 0.99) * 1000:>6.0f}" if times else "     -"
+        health = f"{p95(self.looks) * 1000:>6.0f}" if self.looks else "     -"
         return (
             f"{len(verdict.attempts):>6} {answers} {len(verdict.lost):>5} {len(verdict.doubled):>6}"
             f" {verdict.p99 * 1000:>6.0f} {health}"

@@ -6,12 +6,14 @@ import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.faults.checker import Promise, Run, flat, judge, same
-from tests.faults.ledger import SETTLED, Attempt, Client, order
+from tests.faults.ledger import SETTLED, Attempt, Client, Probe, order
+from tests.faults.limits import Limits, too_slow
 from tests.faults.stage import Stage
 from workbench.processes import wait_until
 
@@ -95,6 +97,29 @@ def test_what_is_wrong_otherwise() -> None:
     assert broken(told(500, 200), [run()]) == (0, 0, 1)
     assert broken(told(200), [run(**{"order.items.0.n": 1.0})]) == (0, 0, 1)
     assert broken(told(200), [run(**{"order.more": 1})]) == (0, 0, 1)
+
+
+def test_what_was_too_slow() -> None:
+    """Two of a hundred requests, two of twenty looks; a single one is no trouble."""
+    fast = told(*[204] * 99)
+    slow = [replace(attempt, answered=attempt.sent + 1.5) for attempt in told(*[204] * 2)]
+    looks = [0.01] * 18
+    verdict = judge(fast + slow, [run()], [], PROMISES)
+    assert too_slow(verdict, [*looks, 0.4, 0.4], Limits()) == [
+        "p99 of requests: 1.500 s",
+        "p95 of health: 0.400 s",
+    ]
+    assert too_slow(verdict, [*looks, 0.4, 0.4], Limits(p99=2, health=0.5)) == []
+    assert too_slow(judge(fast + slow[:1], [run()], [], PROMISES), [*looks, 0.01, 0.4], Limits()) == []
+
+
+def test_a_stall_is_more_than_one_look() -> None:
+    """While a look lasts, others would have been made."""
+    probe = Probe("http://127.0.0.1:1/")
+    probe._note(0.35)
+    assert probe.seconds == pytest.approx([0.35, 0.25, 0.15, 0.05])
+    probe.ask()  # nobody listens
+    assert len(probe.seconds) == 4
 
 
 def test_the_flattener_of_the_tests() -> None:

@@ -21,6 +21,7 @@ from tests.faults.catalogue import Fault, all_of
 from tests.faults.checker import Verdict
 from tests.faults.conftest import EVERYTHING
 from tests.faults.killer import POINTS
+from tests.faults.limits import RESTARTING, too_slow
 from tests.faults.stage import Stage
 from workbench.processes import wait_until
 
@@ -43,10 +44,11 @@ def points_of(step: str) -> list[str]:
     indirect=["stage"],
 )
 def test_fault(fault: Fault, stage: Stage, judged: Judged) -> None:
-    """Whatever was answered 200 or 204 ran once, and what was not was settled by a retry."""
+    """What was answered 200 or 204 ran once, what was not was settled by a retry, and nothing was slow."""
     fault.play(stage)
     verdict = judged(fault.name)
     assert verdict.broken == []
+    assert too_slow(verdict, stage.looks, fault.limits) == []
     assert verdict.answers[200] > 20
 
 
@@ -61,6 +63,7 @@ def test_a_receiver_killed_at_a_point(point: str, stage: Stage, judged: Judged) 
     verdict = judged(f"killed at {point}")
     assert verdict.broken == []
     assert verdict.answers[0] > 0
+    assert too_slow(verdict, stage.looks, RESTARTING) == []
 
 
 @pytest.mark.parametrize("point", points_of("dispatch"))
@@ -71,7 +74,9 @@ def test_a_dispatcher_killed_at_a_point(point: str, stage: Stage, judged: Judged
     with stage.load():
         wait_until(lambda: not victim.alive, seconds=30, what="the dispatcher to die", every=0.02)
         victim.start(die_at=None)
-    assert judged(f"killed at {point}").broken == []
+    verdict = judged(f"killed at {point}")
+    assert verdict.broken == []
+    assert too_slow(verdict, stage.looks, RESTARTING) == []
 
 
 def test_hundred_identical_requests_at_once_on_four_processes(stage: Stage) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from airflow_incoming.core.flatten import Leaf, flatten
-from airflow_incoming.core.payload import parse_json
+from airflow_incoming.core.export import parameters_of
+from airflow_incoming.core.flatten import Leaf
 from airflow_incoming.core.records import EventRecord
 
 #: Parameters and characters of the body that a page shows; more would only make it slow.
@@ -29,12 +29,9 @@ class EventParts:
 
 
 def parts_of(event: EventRecord) -> EventParts:
-    """Return the parts of a whole event; its body was admitted, so it parses."""
+    """Return the parts of a whole event."""
     body = event.body or "{}"
-    flat = [
-        (f"body.{name}", leaf)
-        for name, leaf in flatten(parse_json(body.encode()), max_parameters=None).items()
-    ]
+    flat = [item for item in parameters_of(event).items() if not item[0].startswith("query.")]
     return EventParts(
         parameters=tuple(flat[:SHOWN]),
         more=max(len(flat) - SHOWN, 0),

@@ -6,8 +6,12 @@ from airflow_incoming.core import errors
 from airflow_incoming.core.errors import (
     ConfTooLarge,
     IncomingError,
+    Overloaded,
+    RedisUnavailable,
     RequestRejected,
+    Stopping,
     Unauthorized,
+    Unavailable,
     format_path,
 )
 
@@ -38,6 +42,17 @@ def test_every_title_is_one_sentence() -> None:
     for kind in family(IncomingError):
         assert kind.title().endswith(".")
         assert len(kind.title()) <= 110
+
+
+def test_a_503_says_of_what_was_tried_that_it_may_not_be_stored_and_never_that_it_is_not() -> None:
+    """A COMMIT may be carried out whose answer never came; who refuses before it knows better."""
+    told = {
+        kind: kind.title() for kind in [Unavailable, *family(Unavailable)] if kind is not RedisUnavailable
+    }
+    sure = {kind for kind, title in told.items() if "was not stored" in title}
+    assert sure == {Overloaded, Stopping}
+    assert all("may not have been stored" in title for kind, title in told.items() if kind not in sure)
+    assert all("send it again" in title for title in told.values())
 
 
 def test_the_reason_of_an_unauthorized_request_stays_here() -> None:

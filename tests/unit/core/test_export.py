@@ -126,3 +126,11 @@ def test_a_stream_is_not_read_ahead() -> None:
     for _ in range(300):
         next(lines)
     assert read <= 301
+
+
+def test_a_body_that_cannot_be_read_spoils_no_other() -> None:
+    odd = replace(EVENT, body="[" * 70 + "]" * 70)
+    first, second = rows(odd, event({"a": 1}))
+    assert (first["body"], second["body.a"]) == (odd.body, "1")
+    found = json.loads("".join(as_json([odd, event({"a": 1})])))
+    assert [one["parameters"] for one in found] == [{"body": odd.body}, {"body.a": 1}]

@@ -111,6 +111,35 @@ def test_the_detail_never_repeats_the_body() -> None:
         assert "hunter2" not in refusal.value.detail
 
 
+TRICKY = st.text(st.sampled_from('\\"[]{}nu\n\t'), max_size=6)
+
+
+@given(st.lists(TRICKY, min_size=55, max_size=75), st.booleans())
+def test_depth_is_counted_whatever_stands_in_strings(texts: list[str], in_keys: bool) -> None:
+    """One level for each text."""
+    body = "".join(f"{{{json.dumps(text)}:" if in_keys else f"[{json.dumps(text)}," for text in texts)
+    body += "0" + ("}" if in_keys else "]") * len(texts)
+    if len(texts) > 64:
+        with pytest.raises(MalformedJSON, match="deeper than 64 levels"):
+            parse_json(body.encode())
+    else:
+        assert parse_json(body.encode()) == json.loads(body)
+
+
+@pytest.mark.parametrize("deep", [65, 900, 3000, 200_000])
+def test_an_escape_before_a_quote_hides_no_depth(deep: int) -> None:
+    with pytest.raises(MalformedJSON, match="deeper than 64 levels"):
+        parse_json(b'["\\n\\"",' + b"[" * deep + b"]" * deep + b"]")
+
+
+def test_objects_and_arrays_are_bounded_but_not_those_in_text() -> None:
+    assert parse_json(b'[[],{},"[[[{{{"]', max_containers=3) == [[], {}, "[[[{{{"]
+    with pytest.raises(UnstorableJSON, match="more than 3 objects and arrays"):
+        parse_json(b'[[],{},"[[[{{{",{}]', max_containers=3)
+    with pytest.raises(MalformedJSON, match="deeper than 64 levels"):
+        parse_json(b"[" * 65, max_containers=3)
+
+
 @pytest.mark.parametrize(
     "body",
     [

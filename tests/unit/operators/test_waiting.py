@@ -94,7 +94,7 @@ def test_it_looks_back_and_no_further(house: House) -> None:
 def test_it_defers_from_where_it_has_looked(house: House) -> None:
     """Nothing that is published between the look and the triggerer's beginning can be missed."""
     house.publish(1, n=8)
-    last, _ = house.stream.read("orders", after=house.stream.now(), limit=10)[-1]
+    last, _ = house.stream.read("orders", after=house.stream.now("orders"), limit=10)[-1]
     deferred = deferral(operator(where={"n": 7}, timeout=timedelta(hours=3)))
     assert deferred.timeout == timedelta(hours=3)
     assert isinstance(deferred.trigger, AwaitedEventTrigger)
@@ -152,7 +152,7 @@ def test_what_a_task_took_for_something_else_is_left(house: House) -> None:
 def test_redis_is_waited_for_in_the_triggerer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the worker's clock, where Redis can't be asked for its own."""
 
-    def away() -> None:
+    def away(integration: str) -> None:
         raise RedisUnavailable("Redis is away.")
 
     monkeypatch.setattr(house.stream, "now", away)

@@ -17,6 +17,7 @@ from flask_wtf import CSRFProtect
 from starlette.applications import Starlette
 from starlette.exceptions import StarletteDeprecationWarning
 from starlette.middleware import Middleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from airflow_incoming.core.errors import EndpointNotFound, Unauthorized
 from airflow_incoming.core.messages import Outcome
@@ -27,7 +28,7 @@ from airflow_incoming.web.guard import Guard, GuardLimits
 EVENT_ID = UUID("01920000-0000-7000-8000-000000000001")
 
 
-def bridge(app: flask.Flask) -> Any:
+def bridge(app: Any) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "starlette.middleware.wsgi is deprecated", category=StarletteDeprecationWarning
@@ -75,6 +76,15 @@ def test_a_chunked_post_arrives_whole(application: Starlette, container: Any, se
     (request,) = container.requests
     assert (request.endpoint_id, request.body, request.query) == ("abc", b'{"a": 1}', "source=shop")
     assert request.remote == "127.0.0.1"
+
+
+def test_proxyfix_makes_nobody_believed(flask_app: flask.Flask, container: Any, serve: Any) -> None:
+    """It is on where [fab] enable_proxy_fix is, and says what any sender has written."""
+    fixed = ProxyFix(flask_app.wsgi_app, x_for=1)
+    guarded = Guard(bridge(fixed), prefixes=("/incoming",), limits=GuardLimits())
+    address = f"http://127.0.0.1:{serve(guarded, lifespan='off', proxy_headers=False)}/incoming/abc"
+    assert httpx.post(address, json={}, headers={"X-Forwarded-For": "203.0.113.7"}).status_code == 200
+    assert [request.remote for request in container.requests] == ["127.0.0.1"]
 
 
 def test_repeated_headers_stay_visible_as_such(client: Any, container: Any) -> None:
@@ -162,6 +172,15 @@ def test_an_undecided_request_gives_its_thread_back_in_time(client: Any, contain
     answer = client.post("/abc", content=b"{}")
     assert (answer.status_code, answer.json()["code"]) == (503, "undecided")
     assert not container.pending.cancelled()
+
+
+@pytest.mark.parametrize("path", ["/auth/token", "/health"])
+def test_what_blocks_gives_its_thread_back_in_time(path: str, client: Any, container: Any) -> None:
+    go_on = threading.Event()
+    container.issue = container.report = lambda *_, **__: go_on.wait(10)
+    answer = client.get(path) if path == "/health" else client.post(path, json={"apiKey": "inc_a_b"})
+    go_on.set()
+    assert (answer.status_code, answer.json()["code"]) == (503, "undecided")
 
 
 def test_a_cancelled_future_means_that_we_stop(client: Any, container: Any) -> None:
