@@ -9,7 +9,8 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 #: Where requests to us arrive inside the api-server; the guard leaves everything else alone.
-PREFIXES = ("/incoming", "/pluginsv2/incoming", "/pluginsv2/incoming-ui")
+RECEIVER_PREFIXES = ("/incoming", "/pluginsv2/incoming")
+PREFIXES = (*RECEIVER_PREFIXES, "/pluginsv2/incoming-ui")
 #: Where the pages are. No slash at the front: a browser resolves it against Airflow's own base path.
 PAGES = "pluginsv2/incoming-ui"
 
@@ -42,6 +43,7 @@ def _apps() -> list[Any]:
 
 def _middlewares() -> list[Any]:
     from airflow_incoming.bootstrap import guard_limits, note_refused
+    from airflow_incoming.web.access_log import RedactedQuery
     from airflow_incoming.web.guard import Guard
 
     return [
@@ -49,7 +51,13 @@ def _middlewares() -> list[Any]:
             "middleware": Guard,
             "kwargs": {"prefixes": PREFIXES, "limits": guard_limits, "refused": note_refused},
             "name": "Incoming guard",
-        }
+        },
+        # The last one is in front of the others, and has the very scope that the access log will read.
+        {
+            "middleware": RedactedQuery,
+            "kwargs": {"prefixes": RECEIVER_PREFIXES},
+            "name": "Incoming queries in the access log",
+        },
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, cast
@@ -121,6 +122,15 @@ def parse_configuration(item: object, path: Path = ()) -> Configuration:
     configuration = _configuration(fields)
     fields.finish()
     return configuration
+
+
+def read_configuration(stored: Mapping[str, Any]) -> Configuration:
+    """Return a configuration that was stored. Raises InvalidConfiguration.
+
+    What was valid then goes on, but without headers that are taken for credentials by now.
+    """
+    headers = [name for name in stored.get("headers", ()) if not is_sensitive_header(name)]
+    return parse_configuration({**stored, "headers": headers})
 
 
 def configuration_to_dict(configuration: Configuration) -> dict[str, Any]:

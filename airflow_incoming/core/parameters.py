@@ -6,9 +6,21 @@ import re
 
 MAX_DEDUPLICATION_PARAMETERS = 5
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
-_SENSITIVE = re.compile(
-    r"authorization|cookie|signature|secret|token|passw|api[-_]?key|credential|session|(^|[-_])(auth|hmac)([-_]|$)"
+#: Words in front of ``key`` that make it a name, by which senders tell requests and things apart.
+NAMING_KEYS = (
+    *("idempotency", "deduplication", "dedup", "dedupe", "event", "routing", "partition", "ordering"),
+    *("message", "request", "correlation", "group", "object", "project", "issue", "business", "surrogate"),
 )
+#: Sensitive wherever they stand in a name.
+_PARTS = (
+    r"authorization|cookie|signature|secret|token|passw|passphrase|passcode|credential|session|jwt|assertion"
+    r"|oidc|dpop|saml|hmac|pwd|client[-_]?cert|(?:api|access|private|auth|app|master|shared|account)[-_]?key"
+)
+#: Sensitive as a word of their own.
+_WORDS = r"auth|authentication|bearer|key|sig|sign|jws|pass|pw|otp|totp|csrf|xsrf|cert|certificate|wsse"
+_SENSITIVE = re.compile(rf"{_PARTS}|(?<![a-z0-9])(?:{_WORDS})(?![a-z0-9])|\Acode\Z")
+_HARMLESS = re.compile(rf"(?<![a-z0-9])(?:(?:{'|'.join(NAMING_KEYS)})[-_.]?key|cert[-_]url)(?![a-z0-9])")
+_NEXT_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def validate_parameter(value: object) -> str:
@@ -45,5 +57,13 @@ def validate_passed_parameter(name: object) -> str:
 
 
 def is_sensitive_header(name: str) -> bool:
-    """Tell whether a header (lower-cased name) may carry a credential, cookie or signature."""
-    return _SENSITIVE.search(name) is not None
+    """Tell whether a header (lower-cased name) may carry a credential, cookie, certificate or signature.
+
+    Only its name is looked at. ``key`` is sensitive but behind :data:`NAMING_KEYS`.
+    """
+    return _SENSITIVE.search(_HARMLESS.sub("", name)) is not None
+
+
+def is_sensitive_query(name: str) -> bool:
+    """Tell the same of a query parameter, whose name may be written in camel case."""
+    return is_sensitive_header(_NEXT_WORD.sub("-", name).lower())

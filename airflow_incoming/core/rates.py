@@ -1,4 +1,7 @@
-"""Rate limits by the generic cell rate algorithm: exact, one number per key, no background work.
+"""Rate limits by the generic cell rate algorithm: one number per key, no background work.
+
+50/s means: up to 50 at once after a quiet time, then one each 20 ms. So of a flood 99 conform in its first
+second, and 50 in each one after that.
 
 See ITU-T I.371, "Generic Cell Rate Algorithm" (the virtual scheduling form).
 """

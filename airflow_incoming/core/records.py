@@ -190,6 +190,21 @@ class ListenerRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Activity:
+    """When an integration was published (None: it isn't), and when its newest event came."""
+
+    published_at: datetime | None
+    last_event_at: datetime | None
+
+    @property
+    def silent_since(self) -> datetime | None:
+        """Return since when it is live and had no event; None where it isn't live."""
+        if self.published_at is None or self.last_event_at is None:
+            return self.published_at
+        return max(self.published_at, self.last_event_at)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """The request that an administrator chose as the example of what an integration receives."""
 

@@ -39,6 +39,7 @@ revision = Table(
     Column("value", BigInteger, nullable=False),
 )
 
+#: ``published_at`` is since when it is live; NULL while it isn't.
 integration = Table(
     "incoming_integration",
     metadata,
@@ -50,6 +51,7 @@ integration = Table(
     Column("current_version_id", Uuid, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("published_at", UtcDateTime),
 )
 
 #: Immutable configurations. The newest is what the administrator sees; one may be published.
@@ -88,6 +90,15 @@ api_key_secret = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
     Index("incoming_api_key_secret_key_idx", "key_id"),
+)
+
+#: When the newest event of an integration came, for when that is past its retention. A table of its own,
+#: lest writing it wait for an administrator, or make one wait.
+last_event = Table(
+    "incoming_last_event",
+    metadata,
+    Column("integration_id", Uuid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
 )
 
 #: ``due_at`` is when the dispatcher takes the event next; NULL when nothing is left to do for now.

@@ -36,8 +36,8 @@ class ChosenValue:
 
     @property
     def is_redacted(self) -> bool:
-        """Tell whether the value was a secret, which isn't kept."""
-        return self.value == json.dumps(REDACTED)
+        """Tell whether the value was a secret, or held one, which isn't kept."""
+        return self.value is not None and REDACTED in self.value and not self.name.startswith("body.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from logging import INFO, WARNING
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
@@ -28,6 +29,7 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.db.engine import reading, translate
 from airflow_incoming.services.batches import BatchSize, Tally
+from airflow_incoming.services.journal import ids_by_integration, tell
 from airflow_incoming.services.ports import DispatchMeter, EventPublisher, Launcher
 from airflow_incoming.services.suspects import Suspects
 from airflow_incoming.stores import integrations, queue
@@ -65,8 +67,8 @@ class Dispatcher:
         self._retry_for = retry_for
         self._publisher = publisher
         self._meter = meter
-        #: Seconds from receipt to dispatch, of the events of the present batch.
-        self._lags: list[float] = []
+        #: What the present batch has dispatched.
+        self._dispatched: list[Event] = []
         self._configurations: dict[UUID, Configuration] = {}
         self._suspects = Suspects()
 
@@ -80,7 +82,7 @@ class Dispatcher:
             if not queue.has_due(connection, self._clock()):
                 return Tally()
         begun = self._monotonic()
-        self._lags.clear()
+        self._dispatched.clear()
         try:
             with Session(self._engine, autoflush=False, expire_on_commit=False) as session, session.begin():
                 tally = self._dispatch(session)
@@ -96,8 +98,7 @@ class Dispatcher:
         self._size.adapt(tally.total, self._monotonic() - begun)
         self._suspects.acquit()
         self._launcher.announce()
-        if self._meter is not None:
-            self._meter.dispatched(tally, self._lags)
+        self._tell(tally)
         return tally
 
     def drain(self, stopped: Callable[[], bool] = lambda: False) -> Tally:
@@ -109,6 +110,16 @@ class Dispatcher:
                 break
             tally.add(batch)
         return tally
+
+    def _tell(self, tally: Tally) -> None:
+        """Tell who watches what was committed just now."""
+        for integration, ids in ids_by_integration(self._dispatched).items():
+            tell(log, INFO, "Dispatched events", integration=integration, count=len(ids), event_ids=ids)
+        if self._meter is not None:
+            now = self._clock()
+            # The clock of whoever received them may be ahead.
+            lags = [max(0.0, (now - event.received_at).total_seconds()) for event in self._dispatched]
+            self._meter.dispatched(tally, lags)
 
     def _dispatch(self, session: Session) -> Tally:
         now = self._clock()
@@ -148,11 +159,7 @@ class Dispatcher:
                 self._mark_failure(session.connection(), one, failed[one.event.id], now, tally)
         queue.mark_dispatched(session.connection(), started, now)
         tally.dispatched = len(started)
-        self._lags += [
-            max((now - one.event.received_at).total_seconds(), 0.0)  # the receiver's clock may be ahead
-            for one in pending
-            if one.event.id in started
-        ]
+        self._dispatched += [one.event for one in pending if one.event.id in started]
         return tally
 
     def _ready(self, event: Event) -> PendingEvent:
@@ -231,12 +238,15 @@ class Dispatcher:
                 retry_until=retry_until,
             )
             tally.failed += 1
+            state = "failed"
         else:
             given_up = f" Given up after {taken.attempts + 1} attempts." if error.retry else ""
             queue.mark_dead(connection, event.id, error=error.detail + given_up, now=now)
             tally.dead += 1
+            state = "dead"
         # The reason may quote the payload, so it is kept with the event and not logged.
-        log.warning("Event %s of %s could not be dispatched", event.id, event.integration)
+        about = {"integration": event.integration, "event_id": str(event.id), "state": state}
+        tell(log, WARNING, "An event could not be dispatched", **about, attempts=taken.attempts + 1)
 
     def _hold_suspended(self, connection: Connection, events: Sequence[Event]) -> set[UUID]:
         """Hold the events of suspended integrations; locked, so that a resume can't miss any."""

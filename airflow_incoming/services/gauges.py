@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from airflow_incoming.db.engine import reading
+from airflow_incoming.services import metrics
 from airflow_incoming.services.metrics import Emits
-from airflow_incoming.stores import events, integrations, requests
+from airflow_incoming.stores import events, integrations, silence
 
 
 def measure(engine: Engine, emit: Emits, now: datetime) -> None:
@@ -16,14 +17,15 @@ def measure(engine: Engine, emit: Emits, now: datetime) -> None:
     with reading(engine) as connection:
         backlog = events.backlog(connection)
         published = [each.name for each in integrations.list_all(connection) if each.state == "published"]
-        newest = requests.last_event_at(connection, published)
-    emit.gauge("incoming.inbox.waiting", backlog.waiting)
-    emit.gauge("incoming.inbox.oldest", _age(backlog.oldest, now))
-    emit.gauge("incoming.inbox.failed", backlog.failed)
-    emit.gauge("incoming.inbox.held", backlog.held)
-    emit.gauge("incoming.inbox.dead", backlog.dead)
-    for name, at in newest.items():
-        emit.gauge(f"incoming.silence.{name}", _age(at, now))
+        found = silence.activity(connection, published)
+    emit.gauge(metrics.INBOX_WAITING, backlog.waiting)
+    emit.gauge(metrics.INBOX_OLDEST, _age(backlog.oldest, now))
+    emit.gauge(metrics.INBOX_FAILED, backlog.failed)
+    emit.gauge(metrics.INBOX_HELD, backlog.held)
+    emit.gauge(metrics.INBOX_DEAD, backlog.dead)
+    for name, activity in found.items():
+        if activity.silent_since is not None:
+            emit.gauge(metrics.SILENCE.replace("<integration>", name), _age(activity.silent_since, now))
 
 
 def _age(moment: datetime | None, now: datetime) -> float:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db.engine import reading, transaction, translate
 from airflow_incoming.services.ports import Launcher
-from airflow_incoming.stores import dispatchers, listening, queue, requests
+from airflow_incoming.stores import dispatchers, listening, queue, requests, silence
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,8 @@ class Housekeeping:
     def purge(self) -> int:
         """Delete what is past its retention, in small transactions; return how many rows."""
         now = self._clock()
+        with transaction(self._engine) as connection:
+            silence.remember(connection)
         chores = [
             partial(queue.purge_events, state=state, before=now - kept, limit=PURGE_ROWS)
             for state, kept in self._retention.items()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from logging import INFO
 from uuid import UUID
 
 from airflow_incoming.core.breaker import CircuitBreaker
@@ -27,6 +28,7 @@ from airflow_incoming.core.errors import (
 )
 from airflow_incoming.core.messages import Claim, Event, Outcome
 from airflow_incoming.services.backlog import Backlog, BacklogLimits, Waiting
+from airflow_incoming.services.journal import ids_by_integration, tell
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory
 from airflow_incoming.stores.inbox import Inbox
 
@@ -154,6 +156,7 @@ class Intake:
             self._wake()
         self._remember(unknown, owners, now)
         self._slide(waiting, known, now)
+        _tell(waiting, owners)
 
     def _look(self, waiting: list[_Group]) -> dict[str | None, Known]:
         windows = {
@@ -219,6 +222,13 @@ class Intake:
     def _redis_failed(self, error: RedisUnavailable) -> None:
         log.warning("%s; the database alone decides for a while", error.detail)
         self._breaker.failed(self._monotonic())
+
+
+def _tell(waiting: list[_Group], owners: dict[UUID, UUID]) -> None:
+    """Tell who watches what was decided. Duplicates alone are counted, and remembered as requests."""
+    accepted = [one.event for one in waiting if owners.get(one.event.id) == one.event.id]
+    for integration, ids in ids_by_integration(accepted).items():
+        tell(log, INFO, "Accepted events", integration=integration, count=len(ids), event_ids=ids)
 
 
 def _is_late(claim: Claim, known: Known, now: datetime) -> bool:

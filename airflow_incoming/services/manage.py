@@ -27,7 +27,7 @@ from airflow_incoming.services.expected import (
     no_integration,
     versions_at_stake,
 )
-from airflow_incoming.stores import integrations, listening, pending, queue, requests
+from airflow_incoming.stores import integrations, listening, pending, queue, requests, silence
 from airflow_incoming.stores.pending import Pending
 
 #: How many versions are listed.
@@ -230,6 +230,7 @@ class Manager:
             integrations.remove(connection, found.id)
             listening.forget_integration(connection, found.id)
             requests.forget_integration(connection, found.id)
+            silence.forget_integration(connection, found.id)
             queue.release_held(connection, self._clock(), found.id)
             change.did("delete_integration", integration=name, discarded_events=discarded)
         return discarded

@@ -54,4 +54,4 @@ class DispatchMeter(Protocol):
     """Measures what dispatchers do."""
 
     def dispatched(self, tally: Tally, lags: Sequence[float]) -> None:
-        """Take note of a committed batch; ``lags`` are seconds from receipt to dispatch."""
+        """Take note of a committed batch; ``lags`` are seconds from receipt to commit."""

@@ -17,6 +17,7 @@ from airflow_incoming.core.addresses import sender_of
 from airflow_incoming.core.admission import AdmissionPolicy, admit
 from airflow_incoming.core.errors import Overloaded, RateLimited, Stopping, Unauthorized, Undecided
 from airflow_incoming.core.messages import Endpoint, Event, Listener, Outcome, Request
+from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.units import Rate
 from airflow_incoming.services.rates import Rates
 from airflow_incoming.stores.directory import Directory, Snapshot
@@ -85,6 +86,7 @@ class Receiver:
         self._clock = clock
         self._rates = rates
         self._failure_rate = failure_rate
+        self._lines = RateLimiter(monotonic)
         self._accept_timeout = accept_timeout
         self._monotonic = monotonic
         self._large = ThreadPoolExecutor(THREADS, thread_name_prefix="incoming-large")
@@ -180,9 +182,13 @@ class Receiver:
         Good ones are never counted, so nobody is shut out by a stranger behind the same proxy; nor is
         a sender whose token has expired, who has to learn that to get another.
         """
+        sender = sender_of(request.remote)
         if not error.stranger:
-            return self._turn_away_counted(request, error, integration, 0.0)
-        taken = self._rates.take(f"credential:{sender_of(request.remote)}", self._failure_rate)
+            # Whoever goes on all the same fills no log: as many lines are written as of strangers.
+            if self._lines.take(sender, self._failure_rate) == 0:
+                _log_refusal(integration, error)
+            return self._refuse(request, error)
+        taken = self._rates.take(f"credential:{sender}", self._failure_rate)
         return then(taken, partial(self._turn_away_counted, request, error, integration))
 
     def _turn_away_counted(
@@ -191,7 +197,7 @@ class Receiver:
         if wait > 0:
             told = "Too many requests without a valid credential came from this address."
             return self._refuse(request, RateLimited(wait, told))
-        log.warning("Refused a request for %s: %s", integration, error.reason)
+        _log_refusal(integration, error)
         return self._refuse(request, error)
 
     def _refuse(self, request: Request, error: Exception) -> Future[Outcome]:
@@ -199,6 +205,10 @@ class Receiver:
         future: Future[Outcome] = Future()
         future.set_exception(error)
         return future
+
+
+def _log_refusal(integration: str, error: Unauthorized) -> None:
+    log.warning("Refused a request for %s: %s", integration, error.reason)
 
 
 def _endpoint(request: Request, snapshot: Snapshot, listener: Listener | None) -> Endpoint:

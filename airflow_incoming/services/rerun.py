@@ -23,7 +23,7 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Claim, Event
 from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.records import EventRecord
-from airflow_incoming.core.redaction import REDACTED
+from airflow_incoming.core.redaction import first_redacted
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.audit import changing
 from airflow_incoming.services.claims import claimed_hashes, peek
@@ -159,10 +159,8 @@ def _claim(record: EventRecord, configuration: Configuration, before: Configurat
     chosen_before = before.deduplication.parameters if before and before.deduplication else ()
     if record.dedup_hash is not None and chosen_before == deduplication.parameters:
         return Claim(hash=record.dedup_hash, window=deduplication.window)
-    chosen = [name.removeprefix("header.") for name in deduplication.parameters if name.startswith("header.")]
-    for header in chosen:
-        if headers.get(header) == REDACTED:
-            raise _Undecidable(f"its hash needs the header {header}, which is a secret and was not kept")
+    if (name := first_redacted(deduplication.parameters, headers, record.query)) is not None:
+        raise _Undecidable(f"its hash needs {name}, which holds a secret and was not kept")
     try:
         hash_ = fingerprint(
             integration_id=record.integration_id,

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 import uuid6
@@ -45,6 +45,8 @@ PURGE_AFTER = 500
 #: Counts (one for each integration and hour) that wait for a database that is down.
 MAX_WAITING = 5000
 
+#: How the paths end where API keys are exchanged for JWTs.
+TOKEN_PATHS = ("auth/token", "auth/login/profile")
 #: What an administrator is told of a 404 where there is such an endpoint.
 NOT_LIVE = "It isn't published, so its endpoint answers 404."
 
@@ -99,6 +101,7 @@ class Tally:
             self._refused(error, event.integration_id, event.integration, remote=event.remote, size=size)
             return
         if outcome.status == "captured":
+            self._meter.captured(event.integration)
             return
         taken = max((self._clock() - event.received_at).total_seconds(), 0.0)  # clocks may step back
         self._meter.answered(outcome.status, event.integration, taken)
@@ -113,6 +116,11 @@ class Tally:
 
         Of the error only what is meant for people is kept: no credential, header or body.
         """
+        if path.endswith(TOKEN_PATHS):
+            note = self._note(error, remote=remote, size=size)
+            self._meter.token_rejected(note.code)
+            self._notes.note(note)
+            return
         endpoint_id = path.rpartition("/")[2]
         if not _ENDPOINT_ID.fullmatch(endpoint_id):
             self._refused(error, None, None, remote=remote, size=size)
@@ -163,10 +171,13 @@ class Tally:
     ) -> None:
         if integration_id is not None:
             self._notes.count(integration_id, REJECTED)
-        note = refusal(error, self._status_of, received_at=self._clock(), remote=remote, size=size)
+        note = self._note(error, remote=remote, size=size)
         self._meter.rejected(note.code, integration)
         whose = note._replace(endpoint_id=endpoint_id, integration_id=integration_id, integration=integration)
         self._notes.note(whose)
+
+    def _note(self, error: Exception, *, remote: str | None, size: int) -> Note:
+        return refusal(error, self._status_of, received_at=self._clock(), remote=remote, size=size)
 
     def _add_up(self, fresh: dict[UUID, list[int]]) -> None:
         hour = self._clock().replace(minute=0, second=0, microsecond=0)
@@ -189,11 +200,17 @@ class Tally:
 class Meters(Protocol):
     """Counts for Airflow's metrics: :class:`~airflow_incoming.services.metrics.Meter`."""
 
-    def answered(self, status: str, integration: str, seconds: float) -> None:
+    def answered(self, status: Literal["accepted", "duplicate"], integration: str, seconds: float) -> None:
         """Count an accepted or a duplicate request, which took so long."""
+
+    def captured(self, integration: str) -> None:
+        """Count a request that became a sample and nothing else."""
 
     def rejected(self, code: str, integration: str | None) -> None:
         """Count a refused request."""
+
+    def token_rejected(self, code: str) -> None:
+        """Count a refused attempt to obtain a token."""
 
     def flush(self) -> None:
         """Send what there is."""

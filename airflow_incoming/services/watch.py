@@ -10,9 +10,9 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from airflow_incoming.core.records import HourCount, RequestRecord
+from airflow_incoming.core.records import Activity, HourCount, RequestRecord
 from airflow_incoming.db.engine import reading
-from airflow_incoming.stores import events, requests
+from airflow_incoming.stores import events, requests, silence
 
 #: Dead events that are counted, those of all integrations together.
 MOST_DEAD = 10_000
@@ -69,10 +69,10 @@ class Watch:
         with reading(self._engine) as connection:
             return events.dead_by_integration(connection, upto=MOST_DEAD)
 
-    def last_event_at(self, names: Iterable[str]) -> dict[str, datetime]:
-        """Return when the newest event of each integration came, without those that have none."""
+    def activity(self, names: Iterable[str]) -> dict[str, Activity]:
+        """Return when integrations were published and had their newest event."""
         with reading(self._engine) as connection:
-            return requests.last_event_at(connection, names)
+            return silence.activity(connection, names)
 
 
 def _day(counts: Iterable[HourCount], first: datetime) -> DayCounts:

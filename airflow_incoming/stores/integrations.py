@@ -15,13 +15,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from airflow.utils.sqlalchemy import UtcDateTime
+from sqlalchemy import Connection, Row, Select, delete, func, insert, literal, select, update
 
 from airflow_incoming.core.errors import InvalidConfiguration
 from airflow_incoming.core.integration import (
     Configuration,
     configuration_to_dict,
-    parse_configuration,
+    read_configuration,
 )
 from airflow_incoming.core.records import Integration, Version
 from airflow_incoming.db import tables
@@ -143,7 +144,16 @@ def set_published(
     connection: Connection, integration_id: UUID, version_id: UUID | None, *, suspended: bool, now: datetime
 ) -> None:
     """Make a version live (None: no version is)."""
-    _update(connection, integration_id, now, published_version_id=version_id, suspended=suspended)
+    # What is live already is so since it first was.
+    since = func.coalesce(tables.integration.c.published_at, literal(now, UtcDateTime))
+    _update(
+        connection,
+        integration_id,
+        now,
+        published_version_id=version_id,
+        suspended=suspended,
+        published_at=None if version_id is None else since,
+    )
 
 
 def remove(connection: Connection, integration_id: UUID) -> None:
@@ -160,7 +170,7 @@ def read_configurations(connection: Connection, version_ids: Iterable[UUID]) -> 
     configurations = {}
     for row in rows:
         with suppress(InvalidConfiguration):
-            configurations[row.id] = parse_configuration(row.configuration)
+            configurations[row.id] = read_configuration(row.configuration)
     return configurations
 
 
@@ -240,7 +250,7 @@ def _version_of(row: Row[Any]) -> Version:
     return Version(
         id=row.id,
         number=row.number,
-        configuration=parse_configuration(row.configuration),
+        configuration=read_configuration(row.configuration),
         created_at=row.created_at,
         created_by=row.created_by,
     )
@@ -252,7 +262,7 @@ def _version(fields: Any, prefix: str) -> Version | None:
     return Version(
         id=fields[f"{prefix}_id"],
         number=fields[f"{prefix}_number"],
-        configuration=parse_configuration(fields[f"{prefix}_configuration"]),
+        configuration=read_configuration(fields[f"{prefix}_configuration"]),
         created_at=fields[f"{prefix}_created_at"],
         created_by=fields[f"{prefix}_created_by"],
     )

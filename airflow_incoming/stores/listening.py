@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from airflow_incoming.core.errors import InvalidConfiguration
-from airflow_incoming.core.integration import Auth, Configuration, parse_configuration
+from airflow_incoming.core.integration import Auth, Configuration, parse_configuration, read_configuration
 from airflow_incoming.core.records import Captured, ListenerRecord, Sample
 from airflow_incoming.db import tables
 
@@ -183,7 +183,7 @@ def _captured(row: Row[Any]) -> Captured:
 
 
 def _open(row: Row[Any]) -> OpenListener:
-    configuration = parse_configuration(row.configuration)
+    configuration = read_configuration(row.configuration)
     return OpenListener(
         id=row.id,
         listens_until=row.listens_until,

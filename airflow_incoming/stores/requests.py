@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, case, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from airflow_incoming.core.records import HourCount, RequestRecord
@@ -93,24 +93,6 @@ def names_of(connection: Connection, endpoint_ids: Iterable[str]) -> dict[str, t
         table.c.endpoint_id.in_(list(endpoint_ids))
     )
     return {row.endpoint_id: (row.id, row.name) for row in connection.execute(query)}
-
-
-def last_event_at(connection: Connection, names: Iterable[str]) -> dict[str, datetime]:
-    """Return when the newest event of each integration came: one look at an index for each.
-
-    Asked for the newest id of an integration, PostgreSQL may walk through the events of all others.
-    So this asks for the last entry of the index up to a name; it is another's where there is none.
-    """
-    integration, event = tables.integration, tables.event
-    newest = (
-        select(case((event.c.integration == integration.c.name, event.c.received_at)))
-        .where(event.c.integration <= integration.c.name)
-        .order_by(event.c.integration.desc(), event.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    query = select(integration.c.name, newest.label("at")).where(integration.c.name.in_(list(names)))
-    return {row.name: row.at for row in connection.execute(query) if row.at is not None}
 
 
 def purge(connection: Connection, *, now: datetime, limit: int) -> int:

@@ -11,6 +11,7 @@ from starlette._utils import get_route_path  # private, but the only one that kn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_incoming.core.errors import EndpointNotFound
+from airflow_incoming.services.journal import FieldsFormatter
 from airflow_incoming.web.asgi import create_receiver_app, send_response
 from airflow_incoming.web.guard import Guard, is_under
 from airflow_incoming.web.protocol import MAX_HEAD, BoundedHeadProtocol
@@ -27,7 +28,7 @@ GRACEFUL_SHUTDOWN = 10
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {"plain": {"()": FieldsFormatter, "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
     },
@@ -69,7 +70,7 @@ def run(host: str, port: int, workers: int) -> None:
         ws="none",
         lifespan="on",
         interface="asgi3",
-        log_config=LOGGING,
+        log_config=_logging(),
         access_log=False,
         proxy_headers=False,  # whoever may reach the port could otherwise claim any address
         server_header=False,
@@ -77,6 +78,15 @@ def run(host: str, port: int, workers: int) -> None:
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN,
         h11_max_incomplete_event_size=MAX_HEAD,
     )
+
+
+def _logging() -> dict[str, Any]:
+    """Return how we log: at Airflow's own level."""
+    from airflow.configuration import conf
+
+    level = conf.get("logging", "logging_level", fallback="INFO").upper()
+    ours = {"airflow_incoming": {**LOGGING["loggers"]["airflow_incoming"], "level": level}}
+    return {**LOGGING, "loggers": {**LOGGING["loggers"], **ours}}
 
 
 def _allow_open_files() -> None:

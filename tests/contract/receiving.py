@@ -83,6 +83,7 @@ class Process:
             clock=clock,
             rates=rates,
             failure_rate=Rate(20, 60),
+            monotonic=clock.monotonic,
         )
         self.intake.start()
 

@@ -77,6 +77,22 @@ def test_a_good_client_behind_the_same_proxy_is_not_shut_out(house: House) -> No
     assert codes(expired) == {"unauthorized": 30}
 
 
+def test_an_expired_token_fills_no_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """As many lines are written for an address as of strangers, 20 a minute here; the answer stays true."""
+    bearer = house.bearer("shop")
+    endpoint = house.apply(state="published", auth={"type": "jwt", "api_key": "shop"})
+    house.clock.advance(2 * 3600)
+    for remote, number in (("203.0.113.9", 50), ("203.0.113.10", 5)):
+        expired = [token(house, endpoint, remote=remote, authorization=bearer) for _ in range(number)]
+        assert codes(expired) == {"unauthorized": number}
+    lines = [each for each in caplog.messages if each.startswith("Refused a request for orders: ")]
+    assert len(lines) == 20 + 5
+    house.clock.advance(60)
+    caplog.clear()
+    token(house, endpoint, remote="203.0.113.9", authorization=bearer)
+    assert caplog.messages == ["Refused a request for orders: the token has expired"]
+
+
 def test_a_stranger_cannot_use_up_the_rate_of_an_integration(house: House) -> None:
     """Credentials come first."""
     bearer = house.bearer("shop")

@@ -10,14 +10,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, text
 
 from airflow_incoming.core.matching import ParameterMatch
 from airflow_incoming.core.messages import Started
+from airflow_incoming.db import tables
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.db.tables import metadata
 from airflow_incoming.services.finding import find
-from airflow_incoming.stores import events, queue
+from airflow_incoming.stores import events, queue, silence
 from airflow_incoming.stores.events import Criteria, id_at
 from airflow_incoming.stores.scan import Budget, scan
 from workbench.postgres import PostgresServer
@@ -190,6 +191,29 @@ def test_one_event_is_found_by_its_id(engine: Engine) -> None:
 
     for statement, rows in looked_at(engine, ask).items():
         assert rows <= FEW, statement
+
+
+def test_who_fell_silent_is_asked_of_the_index(engine: Engine) -> None:
+    """One entry for each integration, also for those that have few events, or none."""
+    names = ["aaa", "orders1", "orders3", "rare", "zzz"]
+    row = {"suspended": False, "current_version_id": VERSION, "created_at": NOW, "updated_at": NOW}
+    rows = [
+        {"id": UUID(int=9 if name == "rare" else 10 + number), "name": name, "endpoint_id": name, **row}
+        for number, name in enumerate(names)
+    ]
+    with engine.begin() as connection:
+        connection.execute(insert(tables.integration), rows)
+
+    def ask(connection: Connection) -> None:
+        assert set(silence.activity(connection, names)) == set(names)
+        assert silence.remember(connection) == 1, "the others' events are of integrations that are gone"
+
+    try:
+        for statement, seen in looked_at(engine, ask).items():
+            assert seen <= 50, statement
+    finally:
+        with engine.begin() as connection:
+            connection.execute(delete(tables.integration))
 
 
 def test_a_search_without_an_index_keeps_its_budget(engine: Engine) -> None:

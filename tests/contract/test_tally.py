@@ -242,18 +242,6 @@ def test_a_day_is_24_hours_up_to_now(house: House) -> None:
     assert totals(house) == (2, 0, 0)
 
 
-def test_the_newest_event_of_each_integration(house: House) -> None:
-    """Without those that have none, and without those that nobody asked for."""
-    first = house.apply("first", state="published")
-    second = house.apply("second", state="published")
-    house.apply("third")
-    for endpoint in (first, second, first):
-        house.clock.advance(60)
-        assert house.process.post(endpoint) == "accepted"
-    assert house.watch.last_event_at(["first", "third", "unknown"]) == {"first": house.clock.now}
-    assert house.watch.last_event_at(["second"]) == {"second": house.clock.now - timedelta(seconds=60)}
-
-
 def remember(house: House, number: int, *, age: timedelta = timedelta(0)) -> list[UUID]:
     """Store requests whose ids are as old as they are."""
     at = requests.id_at(house.clock.now - age)

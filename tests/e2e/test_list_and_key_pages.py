@@ -98,11 +98,18 @@ def test_the_list_tells_what_was_given_up_and_who_fell_silent(house: House, open
     page.goto(INTEGRATIONS)
     row = page.get_by_role("row", name="Answers of the form")
     assert row.get_by_text("Silent").count() == 0
+    long_ago = datetime.now(timezone.utc) - timedelta(days=3)
     engine = create_engine(house.airflow.database)
     with engine.begin() as connection:
         connection.execute(
             text("update incoming_event set state = 'dead', due_at = null, received_at = :at"),
-            {"at": datetime.now(timezone.utc) - timedelta(days=3)},
+            {"at": long_ago},
+        )
+    page.reload()
+    assert row.get_by_text("Silent").count() == 0, "it was published a moment ago"
+    with engine.begin() as connection:
+        connection.execute(
+            text("update incoming_integration set published_at = :at where name = 'form'"), {"at": long_ago}
         )
     engine.dispose()
     page.reload()

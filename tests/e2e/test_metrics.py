@@ -1,50 +1,44 @@
-"""What Airflow's own StatsD client sends of us, heard by a real socket."""
+"""What Airflow's own StatsD and OpenTelemetry clients send of us, heard by real servers."""
 
 from __future__ import annotations
 
 import re
-import socket
-import threading
-from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
+import httpx
 import pytest
 
-from tests.house import Builder
+from airflow_incoming.bootstrap import utcnow
+from airflow_incoming.db.engine import make_engine
+from airflow_incoming.services.listen import Listening
+from airflow_incoming.services.metrics import NAMES
+from tests.e2e.collectors import OpenTelemetryCollector, StatsDServer
+from tests.house import Builder, House
 from workbench.processes import Processes, wait_until
+from workbench.steps import Failed
 
-
-class StatsDServer:
-    """Listens on a UDP port and adds up what comes (https://github.com/statsd/statsd/blob/master/docs)."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self._socket.settimeout(0.2)
-        self.port: int = self._socket.getsockname()[1]
-        self.counters: Counter[str] = Counter()
-        self.values: dict[str, list[float]] = {}
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stopped.set()
-        self._thread.join()
-        self._socket.close()
-
-    def _listen(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                packet = self._socket.recv(65535).decode()
-            except TimeoutError:
-                continue
-            for line in packet.splitlines():
-                name, value, kind = re.fullmatch(r"([^:]+):([^|]+)\|(\w+).*", line).groups()  # type: ignore[union-attr]
-                if kind == "c":
-                    self.counters[name] += int(value)
-                else:
-                    self.values.setdefault(name, []).append(float(value))
+DEDUPLICATION = {"parameters": ["body.id"]}
+INTEGRATIONS = [
+    {"name": "orders", "state": "published", "dags": ["one"], "deduplication": DEDUPLICATION},
+    {"name": "later", "state": "published", "dags": ["not_there_yet"]},
+    {"name": "strict", "state": "published", "dags": ["strict"]},
+    {"name": "asleep", "state": "suspended", "dags": ["one"]},
+    {"name": "draft", "dags": ["one"]},
+]
+#: What :func:`happen` makes of each counter.
+COUNTED = {
+    "received": 9,
+    "accepted": 5,
+    "duplicate": 1,
+    "captured": 1,
+    "rejected.malformed_json": 1,
+    "rejected.not_found": 1,
+    "token_rejected.unauthorized": 1,
+    "dispatched": 2,
+    "failed": 1,
+    "dead": 1,
+}
 
 
 @pytest.fixture
@@ -54,37 +48,84 @@ def statsd() -> Iterator[StatsDServer]:
     server.close()
 
 
-def test_what_happens_is_measured(builder: Builder, processes: Processes, statsd: StatsDServer) -> None:
-    """Two processes of ours, with nothing but Airflow's own options: requests, dispatching, the inbox."""
-    options = {
-        "metrics.statsd_on": "True",
-        "metrics.statsd_host": "127.0.0.1",
-        "metrics.statsd_port": str(statsd.port),
-        "metrics.statsd_prefix": "af",
-    }
-    house = builder.build(processes, options=options)
-    orders = {"name": "orders", "state": "published", "dags": ["one"]}
-    house.apply({**orders, "deduplication": {"parameters": ["body.id"]}})
-    house.serve()
-    statuses = [house.post("orders", body).status_code for body in ({"id": 1}, {"id": 1}, b"{", {"id": 2})]
-    assert statuses == [200, 204, 400, 200]
-    house.dispatch()
-    wait_until(lambda: house.waiting() == 0, seconds=60, what="both to be dispatched")
-    expected = {
-        "af.incoming.received": 4,
-        "af.incoming.accepted": 2,
-        "af.incoming.duplicate": 1,
-        "af.incoming.rejected.malformed_json": 1,
-        "af.incoming.dispatched": 2,
-    }
+@pytest.fixture
+def collector() -> Iterator[OpenTelemetryCollector]:
+    collector = OpenTelemetryCollector()
+    yield collector
+    collector.close()
+
+
+def happen(house: House) -> None:
+    """Let everything happen once that is counted, in two processes of ours."""
+    base = house.receive[0]
+    listen(house, "draft")
+    asked = {"orders": ({"id": 1}, {"id": 1}, b"{", {"id": 2}), "draft": ({},)}
+    asked |= {"later": ({},), "strict": ({"order": {"id": "none"}},), "asleep": ({},)}
+    statuses = [house.post(name, body).status_code for name, bodies in asked.items() for body in bodies]
+    assert statuses == [200, 204, 400, 200, 200, 200, 200, 200]
+    assert httpx.post(f"{base}/{'a' * 26}", json={}).status_code == 404
+    assert httpx.post(f"{base}/auth/token", json={"apiKey": "inc_wrong"}).status_code == 401
+
+
+def listen(house: House, name: str) -> None:
+    """Retrieve data of a draft, and wait until the receiver knows."""
+    engine = make_engine(house.airflow.database)
+    try:
+        record = Listening(engine, clock=utcnow).start(name, by="test")
+        wait_until(lambda: utcnow() > record.ready_at, seconds=10, what="the receiver to listen")
+    finally:
+        engine.dispose()
+
+
+def normal(name: str) -> str:
+    """Return a name as it is documented."""
+    name = name.removeprefix("af.")
+    name = re.sub(r"^(incoming\.(?:token_)?rejected)\..+", r"\1.<code>", name)
+    return re.sub(r"^(incoming\.silence)\..+", r"\1.<integration>", name)
+
+
+@pytest.fixture(params=["statsd", "collector"])
+def server(request: pytest.FixtureRequest) -> StatsDServer | OpenTelemetryCollector:
+    found: StatsDServer | OpenTelemetryCollector = request.getfixturevalue(request.param)
+    return found
+
+
+def test_what_is_documented_is_sent(
+    builder: Builder, processes: Processes, server: StatsDServer | OpenTelemetryCollector
+) -> None:
+    """Every metric, under its name, with nothing but Airflow's own options; and none besides."""
+    house = builder.build(processes)
+    house.apply(*INTEGRATIONS)
+    house.serve(env=server.env)
+    happen(house)
+    house.dispatch(env=server.env)
+    expected = {f"af.incoming.{name}": number for name, number in COUNTED.items()}
+
+    def ours() -> dict[str, float]:
+        found = {name: number for name, number in server.counters().items() if "incoming" in name}
+        # It is tried again and again.
+        return found | {"af.incoming.failed": min(found.get("af.incoming.failed", 0), 1)}
+
+    def names() -> set[str]:
+        return {normal(name) for name in {*server.counters(), *server.measured()} if "incoming" in name}
 
     def came() -> bool:
-        return all(statsd.counters[name] == number for name, number in expected.items()) and {
-            "af.incoming.inbox.waiting",
-            "af.incoming.silence.orders",
-        } <= set(statsd.values)
+        return ours() == expected and names() >= set(NAMES)
 
-    wait_until(came, seconds=30, what=f"all metrics; so far {statsd.counters}")
-    assert len(statsd.values["af.incoming.accept_time"]) == 3
-    assert len(statsd.values["af.incoming.dispatch_lag"]) == 2
-    assert all(0 < milliseconds < 60_000 for milliseconds in statsd.values["af.incoming.dispatch_lag"])
+    with suppress(Failed):
+        wait_until(came, seconds=45, what="all metrics")
+    assert ours() == expected
+    assert names() == set(NAMES)
+    silent = {name.rpartition(".")[2] for name in server.measured() if ".silence." in name}
+    assert silent == {"orders", "later", "strict"}, "published, with events or without"
+    if isinstance(server, StatsDServer):
+        values = {name.removeprefix("af.incoming."): found for name, found in server.values.items()}
+        assert len(values["accept_time"]) == 6
+        assert len(values["dispatch_lag"]) == 2
+        assert all(0 < milliseconds < 120_000 for milliseconds in values["dispatch_lag"])
+        assert (values["inbox.held"][-1], values["inbox.dead"][-1]) == (1, 1)
+        assert min(values["inbox.waiting"] + values["inbox.oldest"]) >= 0
+    else:
+        tagged = server.counters(integration="orders")
+        assert tagged["af.incoming.received"] == 4
+        assert "af.incoming.dispatched" not in tagged

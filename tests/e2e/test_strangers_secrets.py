@@ -32,8 +32,29 @@ SENT = {
     "X_Api_Key": "secret-api-key-with-underscores",
     "X-Hub-Signature-256": "sha256=secret-signature-of-a-sender",
     "X-Auth": "secret-auth-of-a-sender",
+    "PayPal-Transmission-Sig": "secret-transmission-sig-of-a-sender",
+    "Cf-Access-Jwt-Assertion": "secret-assertion-of-an-access-proxy",
+    "DPoP": "secret-proof-of-possession",
+    "X-Functions-Key": "secret-functions-key-of-a-sender",
+    "X-Amzn-Oidc-Data": "secret-oidc-data-of-a-load-balancer",
+    "X-Goog-Iap-Jwt-Assertion": "secret-assertion-of-another-proxy",
+    "Ocp-Apim-Subscription-Key": "secret-subscription-key-of-a-sender",
+    "X-Access-Key": "secret-access-key-of-a-sender",
+    "X-Private-Key": "secret-private-key-of-a-sender",
+    "X-Sig": "secret-sig-of-a-sender",
+    "X-Client-Cert": "secret-client-cert-of-a-sender",
+    "X-Forwarded-Client-Cert": "Hash=secret-forwarded-client-cert",
+    "X-Note": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhLXNlbmRlciJ9.c2VjcmV0LXNpZ25hdHVyZQ",
+    "X-Remark": "inc_aaaaaaaaaaaaaaaa_secretAPIkeyOfSomebodyWhoPutItAnywhere12345",
 }
-QUERY_SECRET = "secret-token-in-a-query"
+#: Headers in which proxies and browsers repeat the URL, and what it gives away.
+URLS = {
+    name: f"/x?token=secret-token-in-{name.lower()}&note=harmless"
+    for name in ("X-Original-URI", "X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Uri", "Referer")
+}
+QUERY_SECRETS = {
+    name: f"secret-{name}-in-a-query" for name in ("token", "jwt", "sig", "pwd", "pass", "code", "key")
+}
 BODY_MARKER = "marker-of-a-body"
 
 
@@ -57,8 +78,8 @@ def used(
     wait_until(known, seconds=10, what="every process to know that it is published")
     token = siege.tokens["shop"]
     for receiver in RECEIVERS.values():
-        headers = [*SENT.items(), ("X-Trace", MARKER), ("X-Evil", SCRIPT)]
-        query = f"?token={QUERY_SECRET}&note=harmless"
+        headers = [*SENT.items(), *URLS.items(), ("X-Trace", MARKER), ("X-Evil", SCRIPT)]
+        query = "?" + "&".join(f"{name}={value}" for name, value in QUERY_SECRETS.items()) + "&note=harmless"
         body = json.dumps({SCRIPT: SCRIPT, "deep": [{SCRIPT + ".x": SCRIPT}], "a": BODY_MARKER}).encode()
         assert siege.send(receiver, "hostile", body, headers, query=query).status_code == 200
         body = json.dumps({"order.id": f"{BODY_MARKER}\n{FORGED}"}).encode()
@@ -80,7 +101,9 @@ def used(
     secrets |= {f"secret of API key {name}": key.split("_", 2)[2] for name, key in siege.api_keys.items()}
     secrets |= {f"token of {name}": made for name, made in siege.tokens.items()}
     secrets |= {f"signature of {name}": made.rpartition(".")[2] for name, made in siege.tokens.items()}
-    secrets |= {"API key made in the page": with_page, "a query": QUERY_SECRET}
+    secrets |= {"API key made in the page": with_page}
+    secrets |= {f"query {name}": value for name, value in QUERY_SECRETS.items()}
+    secrets |= {f"URL in {name}": value.split("=")[1].split("&")[0] for name, value in URLS.items()}
     secrets |= {f"header {name}": value.split(" ")[-1] for name, value in SENT.items()}
     for name in ("AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__API__SECRET_KEY"):
         secrets[name] = siege.house.airflow.env[name]
@@ -177,6 +200,8 @@ def test_no_secret_and_no_body_is_in_the_logs(siege: Siege, used: dict[str, str]
     written = logs(siege)
     assert "Refused a request for shop: " in written
     assert "Refused a token to 203.0.113.55: " in written
+    assert re.search(r"Accepted events .*event_ids=.*integration=hostile", written)
+    assert re.search(r"Dispatched events .*event_ids=.*integration=hostile", written)
     assert findings(used | {"a body": BODY_MARKER, "a harmless header": MARKER}, written) == []
 
 

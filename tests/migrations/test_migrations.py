@@ -93,6 +93,44 @@ assert compare() == [], compare()
     )
 
 
+def test_what_is_published_already_is_so_since_its_version_was_made(url: str, tmp_path: Path) -> None:
+    """As far as is known; a draft isn't, and the way down keeps both."""
+    run(
+        url,
+        tmp_path,
+        """
+from alembic import command
+from datetime import datetime, timezone
+from uuid import UUID
+from airflow_incoming.db.tables import integration, version
+from sqlalchemy import insert, inspect, select, Table, MetaData
+at = datetime(2026, 3, 1, tzinfo=timezone.utc)
+one, two, draft = UUID(int=1), UUID(int=2), UUID(int=3)
+command.upgrade(manager().get_alembic_config(), "0003")
+with engine.begin() as connection:
+    old = Table("incoming_integration", MetaData(), autoload_with=connection)
+    assert "published_at" not in old.c
+    common = {"suspended": False, "created_at": at, "updated_at": at}
+    columns = [column for column in integration.c if column.name != "published_at"]
+    def put(row):
+        bare = Table("incoming_integration", MetaData(), *[c._copy() for c in columns])
+        connection.execute(insert(bare).values(**common, **row))
+    connection.execute(insert(version).values(id=two, integration_id=one, number=1,
+        configuration={}, created_at=at, created_by="test"))
+    put({"id": one, "name": "live", "endpoint_id": "a", "published_version_id": two,
+        "current_version_id": two})
+    put({"id": draft, "name": "draft", "endpoint_id": "b", "current_version_id": two})
+manager().upgradedb(use_migration_files=True)
+with engine.connect() as connection:
+    found = dict(connection.execute(select(integration.c.name, integration.c.published_at)).tuples().all())
+assert found == {"live": at, "draft": None}, found
+manager().downgrade("0003")
+with engine.connect() as connection:
+    assert len(connection.exec_driver_sql("select name from incoming_integration").all()) == 2
+""",
+    )
+
+
 def test_fresh_tables_are_stamped_in_our_version_table(url: str, tmp_path: Path) -> None:
     """A fresh installation is made from the models and stamped where Airflow's version isn't."""
     run(

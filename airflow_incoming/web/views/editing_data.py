@@ -17,6 +17,7 @@ from airflow_incoming.core.integration import Deduplication
 from airflow_incoming.core.parameters import is_sensitive_header
 from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.records import Captured, Integration, ListenerRecord, Sample
+from airflow_incoming.core.redaction import first_redacted
 from airflow_incoming.core.sample import Parameter, parameters_of
 from airflow_incoming.stores.events import Criteria
 from airflow_incoming.web.access import Visitor
@@ -152,7 +153,8 @@ class EditingData:
         """The hash that the sample would have, or why there is none."""
         if self.sample is None or not self.values.parameter:
             return None, ""
-        if any(map(_is_sensitive, self.values.parameter)):
+        redacted = first_redacted(self.values.parameter, self.sample.headers, self.sample.query)
+        if redacted is not None or any(map(_is_sensitive, self.values.parameter)):
             return None, "It can't be shown: what carries a credential is not kept in the sample."
         try:
             found = fingerprint(
@@ -178,7 +180,7 @@ class EditingData:
 
     @cached_property
     def _choosable(self) -> list[Parameter]:
-        return [parameter for parameter in self.parameters if not _is_sensitive(parameter.name)]
+        return [each for each in self.parameters if not _is_sensitive(each.name)]
 
 
 def _is_sensitive(parameter: str) -> bool:

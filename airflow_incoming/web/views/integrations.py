@@ -69,7 +69,7 @@ class IntegrationPages(Page):
             found,
             visitor(),
             self.services.base_url(),
-            last_event_at=watch.last_event_at([integration.name for integration in found]),
+            activity=watch.activity([integration.name for integration in found]),
             last_day=watch.last_day(),
             dead=watch.dead(),
             silent_since=datetime.now(timezone.utc) - self.services.settings().silent_after,

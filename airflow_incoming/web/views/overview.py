@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from uuid import UUID
 
 from airflow_incoming.core.integration import Configuration
-from airflow_incoming.core.records import Integration
+from airflow_incoming.core.records import Activity, Integration
 from airflow_incoming.services.watch import DayCounts
 from airflow_incoming.web.access import Visitor
 from airflow_incoming.web.views.editor_rights import may_see_url
@@ -60,28 +60,28 @@ def make_rows(
     visitor: Visitor,
     base_url: str,
     *,
-    last_event_at: Mapping[str, datetime],
+    activity: Mapping[str, Activity],
     last_day: Mapping[UUID, DayCounts],
     dead: Mapping[str, int],
     silent_since: datetime,
 ) -> list[Row]:
     """Return one row for each integration, in the same order.
 
-    Whatever had no event after ``silent_since`` is silent, unless it never had any.
+    Whatever is live since before ``silent_since`` and had no event after it is silent.
     """
     rows = []
     for integration in found:
         counts = last_day.get(integration.id)
-        last = last_event_at.get(integration.name)
+        heard = activity.get(integration.name)
         rows.append(
             Row(
                 integration=integration,
                 url=f"{base_url}/{integration.endpoint_id}" if may_see_url(visitor, integration) else None,
-                last_event_at=last,
+                last_event_at=None if heard is None else heard.last_event_at,
                 counts=counts,
                 drawing=None if counts is None else _draw(counts),
                 dead=dead.get(integration.name, 0),
-                is_silent=integration.state == "published" and last is not None and last < silent_since,
+                is_silent=integration.state == "published" and _is_silent(heard, silent_since),
             )
         )
     return rows
@@ -99,6 +99,10 @@ def select(rows: Sequence[Row], *, text: str, column: str, descending: bool) -> 
     if column in keys:
         return sorted(by_title, key=keys[column], reverse=descending)
     return by_title[::-1] if descending else by_title
+
+
+def _is_silent(heard: Activity | None, since: datetime) -> bool:
+    return heard is not None and heard.silent_since is not None and heard.silent_since < since
 
 
 def _total(counts: DayCounts) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pprint import pformat
 from urllib.parse import parse_qsl, urlencode
@@ -13,6 +13,7 @@ from airflow_incoming.core.errors import RequestRejected
 from airflow_incoming.core.parameters import is_sensitive_header
 from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.records import Sample
+from airflow_incoming.core.redaction import REDACTED
 
 EXAMPLE = '{"order": {"id": 7}}'
 #: A longer sample makes a command that nobody can read; the example takes its place.
@@ -47,8 +48,8 @@ def target(url: str, *, token_url: str | None, parameters: Sequence[str], sample
 
     Their values are the sample's; what it doesn't have, or what was redacted in it, gets an example.
     """
-    sent_headers = {} if sample is None else sample.headers
-    sent_query = dict(parse_qsl(sample.query)) if sample is not None else {}
+    sent_headers = {} if sample is None else _kept(sample.headers.items())
+    sent_query = {} if sample is None else _kept(parse_qsl(sample.query))
     wanted = [parameter.partition(".")[::2] for parameter in parameters]
     return Target(
         url=url,
@@ -60,6 +61,10 @@ def target(url: str, *, token_url: str | None, parameters: Sequence[str], sample
         },
         query={name: sent_query.get(name, EXAMPLE_VALUE) for source, name in wanted if source == "query"},
     )
+
+
+def _kept(values: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {name: value for name, value in values if REDACTED not in value}
 
 
 def payload_of(sample: str | None) -> str:

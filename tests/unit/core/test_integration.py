@@ -22,6 +22,7 @@ from airflow_incoming.core.integration import (
     parse_declaration,
     parse_document,
     parse_name,
+    read_configuration,
 )
 from airflow_incoming.core.units import Rate
 
@@ -294,3 +295,11 @@ def test_a_configuration_has_neither_name_nor_state() -> None:
 def test_names(name: str) -> None:
     """1 to 63 of a-z, 0-9, _ and -, a letter or digit first."""
     assert parse_name(name) == name
+
+
+def test_what_was_stored_under_a_laxer_rule_goes_on() -> None:
+    """A header that is taken for a credential by now is left out; a declaration that names it is refused."""
+    stored = configuration_to_dict(Configuration(dags=("one",), headers=("x-sig", "x-request-id")))
+    with pytest.raises(InvalidConfiguration, match="x-sig carries a credential"):
+        parse_configuration(stored)
+    assert read_configuration(stored) == Configuration(dags=("one",), headers=("x-request-id",))

@@ -29,6 +29,23 @@ def test_a_burst_of_the_whole_count_and_then_one_at_a_time() -> None:
     assert limiter.take("a", rate) == 20
 
 
+@pytest.mark.parametrize(("rate", "first"), [(Rate(50, 1), 99), (Rate(600, 60), 1199), (Rate(1, 60), 1)])
+def test_a_flood_gets_a_burst_and_then_its_rate(rate: Rate, first: int) -> None:
+    """In the first period nearly twice the count, in each one after it the count, as the README says."""
+    clock = Clock()
+    limiter = RateLimiter(clock)
+    steps = 10 * rate.count
+    passed = []
+    for period in range(3):
+        passed.append(0)
+        for step in range(steps):
+            clock.now = 100.0 + rate.period * (period + step / steps)
+            passed[-1] += limiter.take("a", rate) == 0
+            if step == 0:
+                passed[-1] += sum(limiter.take("a", rate) == 0 for _ in range(2 * rate.count))
+    assert passed == [first, rate.count, rate.count]
+
+
 def test_a_refused_request_costs_nothing() -> None:
     """Whoever keeps knocking doesn't wait longer for it."""
     clock = Clock()

@@ -1,0 +1,39 @@
+"""Airflow's access log shows the query of each request, and knows fewer names of credentials than we do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from airflow_incoming.core.redaction import redact_query
+from airflow_incoming.web.guard import is_under
+
+_SLASHES = re.compile("/{2,}")
+
+
+class RedactedQuery:
+    """Leaves a redacted query to whoever is in front, and the real one to whoever is behind.
+
+    In front is Airflow's access log: it reads the scope when the request has ended. ``prefixes`` are the
+    paths that are ours; no others are touched.
+    """
+
+    def __init__(self, app: ASGIApp, prefixes: Sequence[str]) -> None:
+        self._app = app
+        self._prefixes = tuple(prefixes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        if scope["type"] == "http" and scope["query_string"] and self._is_ours(scope):
+            behind = dict(scope)
+            query = redact_query(scope["query_string"].decode("ascii", errors="replace"))
+            scope["query_string"] = query.encode("ascii", errors="replace")
+            scope = behind
+        await self._app(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        path = _SLASHES.sub("/", get_route_path(scope))  # as the guard reads it
+        return any(is_under(path, prefix) for prefix in self._prefixes)
