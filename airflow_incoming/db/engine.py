@@ -39,7 +39,6 @@ PING_AFTER = 5.0
 KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 
 _READING = "incoming_reading"
-_AT_ONCE = "incoming_at_once"
 #: What says that a statement or a lock took too long: PostgreSQL's SQLSTATE, MySQL's number.
 _OUT_OF_TIME = {"55P03", "57014", 1205, 3024}
 #: What a server says that may only be read: it was the primary before a failover.
@@ -101,20 +100,6 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise translate(error) from error
 
 
-@contextmanager
-def at_once(engine: Engine) -> Iterator[Connection]:
-    """Run statements that are transactions of their own, as PostgreSQL's of one message are.
-
-    They have to begin with LIMIT_TRANSACTION. Raises DatabaseUnavailable as ``transaction`` does.
-    """
-    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", _AT_ONCE: True}
-    try:
-        with engine.connect().execution_options(**options) as connection:
-            yield connection
-    except SQLAlchemyError as error:
-        raise translate(error) from error
-
-
 def translate(error: SQLAlchemyError) -> Exception:
     """Return DatabaseUnavailable for errors that pass by themselves, else the error itself.
 
@@ -127,6 +112,11 @@ def translate(error: SQLAlchemyError) -> Exception:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return DatabaseUnavailable()
     return error
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Tell whether a driver's error says that the server may only be read."""
+    return _code(error) in _READ_ONLY
 
 
 def _code(error: BaseException | None) -> object:
@@ -178,7 +168,7 @@ def _prepare_connections(engine: Engine) -> None:
 
     @event.listens_for(engine, "handle_error")
     def _on_error(context: ExceptionContext) -> None:
-        if _code(context.original_exception) in _READ_ONLY:
+        if is_read_only(context.original_exception):
             # All our connections lead to it; new ones may lead to the new primary.
             context.is_disconnect = True
 
@@ -194,8 +184,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _limit_postgresql(connection: Connection) -> None:
-    if not connection.get_execution_options().get(_AT_ONCE):
-        connection.exec_driver_sql(LIMIT_TRANSACTION)
+    connection.exec_driver_sql(LIMIT_TRANSACTION)
 
 
 def _ping_idle_connections(engine: Engine) -> None:

@@ -16,7 +16,8 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from airflow_incoming.core.messages import Event
-from airflow_incoming.db.engine import LIMIT_TRANSACTION, at_once, transaction
+from airflow_incoming.db.at_once import Statement, run_at_once
+from airflow_incoming.db.engine import transaction
 
 #: Characters of bodies in a batch from which on it pays to ask for a faster compression.
 LARGE = 64 * 2**10
@@ -31,10 +32,8 @@ WHERE name = 'default_toast_compression' AND setting = 'pglz' AND 'lz4' = ANY (e
 _APPEND = """
 WITH sent AS MATERIALIZED (
     SELECT * FROM unnest(
-        CAST(%(id)s AS uuid[]), CAST(%(integration_id)s AS uuid[]), CAST(%(integration)s AS text[]),
-        CAST(%(version_id)s AS uuid[]), CAST(%(received_at)s AS timestamptz[]), CAST(%(hash)s AS text[]),
-        CAST(%(expires_at)s AS timestamptz[]), CAST(%(body)s AS text[]), CAST(%(headers)s AS json[]),
-        CAST(%(query)s AS text[]), CAST(%(remote)s AS text[]), CAST(%(replay_of)s AS uuid[])
+        {id}, {integration_id}, {integration}, {version_id}, {received_at}, {hash},
+        {expires_at}, {body}, {headers}, {query}, {remote}, {replay_of}
     ) AS sent (
         id, integration_id, integration, version_id, received_at, hash,
         expires_at, body, headers, query, remote, replay_of
@@ -43,7 +42,7 @@ WITH sent AS MATERIALIZED (
     -- Sorted, so that two transactions never wait for each other's hashes in opposite order.
     INSERT INTO incoming_dedup AS old
         (hash, integration_id, event_id, first_seen_at, last_seen_at, expires_at)
-    SELECT hash, integration_id, id, CAST(%(now)s AS timestamptz), CAST(%(now)s AS timestamptz), expires_at
+    SELECT hash, integration_id, id, {now}, {now}, expires_at
     FROM sent WHERE hash IS NOT NULL ORDER BY hash
     ON CONFLICT (hash) DO UPDATE SET
         event_id = CASE WHEN old.expires_at <= excluded.last_seen_at
@@ -68,22 +67,36 @@ WITH sent AS MATERIALIZED (
 SELECT sent.id, claimed.event_id FROM sent JOIN claimed USING (hash)
 """
 
+_TYPES = {
+    **dict.fromkeys(("id", "integration_id", "version_id", "replay_of"), "uuid[]"),
+    **dict.fromkeys(("integration", "hash", "body", "query", "remote"), "text[]"),
+    **dict.fromkeys(("received_at", "expires_at"), "timestamptz[]"),
+    "headers": "json[]",
+    "now": "timestamptz",
+}
+_GIVEN = {name: f"CAST(%({name})s AS {type_})" for name, type_ in _TYPES.items()}
+_NUMBERED = {name: f"${number}" for number, name in enumerate(_TYPES, 1)}
+_STATEMENT = Statement(
+    name="incoming_append",
+    plain=_APPEND.format(**_GIVEN),
+    prepare=f"PREPARE incoming_append ({', '.join(_TYPES.values())}) AS {_APPEND.format(**_NUMBERED)}",
+    call=f"EXECUTE incoming_append ({', '.join(_GIVEN.values())})",
+)
+
 
 def append(engine: Engine, events: Sequence[Event], *, now: datetime) -> dict[UUID, UUID]:
     """See :meth:`airflow_incoming.stores.inbox.Inbox.append`; of events without a hash it says nothing."""
     arrays = _arrays(events, now)
     is_large = sum(len(event.body) for event in events) > LARGE
     before = [_COMPRESS_FAST] if is_large else []
+    rows: Sequence[Any]
     if engine.dialect.driver == "psycopg2":
-        # Statements that are sent together are one transaction; the last one's rows come back.
-        with at_once(engine) as connection:
-            message = ";".join([LIMIT_TRANSACTION, *before, _APPEND])
-            rows = connection.exec_driver_sql(message, arrays).all()
+        rows = run_at_once(engine, _STATEMENT, arrays, before=before)
     else:
         with transaction(engine) as connection:
             for statement in before:
                 connection.exec_driver_sql(statement)
-            rows = connection.exec_driver_sql(_APPEND, arrays).all()
+            rows = connection.exec_driver_sql(_STATEMENT.plain, arrays).all()
     return {_uuid(event_id): _uuid(owner) for event_id, owner in rows}
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from airflow_incoming.core.errors import DatabaseUnavailable
-from airflow_incoming.db import tables
+from airflow_incoming.db import at_once, tables
 from airflow_incoming.db.engine import LIMIT_TRANSACTION, STATEMENT_TIMEOUT, make_engine, transaction
 from airflow_incoming.stores import inbox_postgresql, queue
 from airflow_incoming.stores.inbox import Inbox, forget
@@ -160,7 +160,7 @@ def test_a_claim_that_somebody_holds_is_not_waited_for_without_end(
         pytest.skip("bounded by the connection")
     short = LIMIT_TRANSACTION.replace(f"'{STATEMENT_TIMEOUT * 500}'", "'200'")
     assert short != LIMIT_TRANSACTION
-    monkeypatch.setattr(inbox_postgresql, "LIMIT_TRANSACTION", short)
+    monkeypatch.setattr(at_once, "LIMIT_TRANSACTION", short)
     inbox, first = Inbox(engine), make_event("4" * 64)
     inbox.append([first], now=NOW)
     with engine.begin() as holding:
