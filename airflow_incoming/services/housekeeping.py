@@ -33,6 +33,8 @@ PUBLISH_EVERY = 2.0
 PURGE_EVERY = 60.0
 #: Rows that one clean-up transaction deletes.
 PURGE_ROWS = 500
+#: Events that are released before events are dispatched again.
+RELEASE_ROWS = 2000
 #: A dispatcher that was silent for so long is gone.
 SILENT = timedelta(minutes=10)
 #: An expired claim is kept a little longer, so that clocks of several hosts may differ.
@@ -90,8 +92,10 @@ class Housekeeping:
             self.purge()
         if self._measure is not None and self._due("measure", MEASURE_EVERY):
             self._measure(self._clock())
-        released = self._due("release", RELEASE_EVERY) and self.release() > 0
-        return more or released
+        released = self.release() if self._due("release", RELEASE_EVERY) else 0
+        if released >= RELEASE_ROWS:  # there is more: go on after the next batch of events
+            self._next["release"] = 0.0
+        return more or released > 0
 
     def beat(self) -> None:
         """Record that this dispatcher lives."""
@@ -108,8 +112,7 @@ class Housekeeping:
         if "failed" in present:
             released += self._release_waiting()
         if "held" in present:
-            with transaction(self._engine) as connection:
-                released += queue.release_held(connection, self._clock())
+            released += self._release_held()
         return released
 
     def purge(self) -> int:
@@ -154,6 +157,17 @@ class Housekeeping:
                 return queue.release_waiting(session.connection(), ready, self._clock()) if ready else 0
         except SQLAlchemyError as error:
             raise translate(error) from error
+
+    def _release_held(self) -> int:
+        with reading(self._engine) as connection:
+            names = queue.held_for_nothing(connection)
+        released = 0
+        for name in names:
+            if released < RELEASE_ROWS:
+                with transaction(self._engine) as connection:
+                    limit = RELEASE_ROWS - released
+                    released += queue.release_held(connection, name, self._clock(), limit=limit)
+        return released
 
     def _due(self, chore: str, every: float) -> bool:
         now = self._monotonic()
