@@ -31,6 +31,7 @@ from airflow_incoming.db.engine import reading, translate
 from airflow_incoming.services.batches import BatchSize, Tally
 from airflow_incoming.services.journal import ids_by_integration, tell
 from airflow_incoming.services.ports import DispatchMeter, EventPublisher, Launcher
+from airflow_incoming.services.statistics import Statistics
 from airflow_incoming.services.suspects import Suspects
 from airflow_incoming.stores import integrations, queue
 
@@ -71,6 +72,7 @@ class Dispatcher:
         self._dispatched: list[Event] = []
         self._configurations: dict[UUID, Configuration] = {}
         self._suspects = Suspects()
+        self._statistics = Statistics(engine)
 
     def dispatch_batch(self) -> Tally:
         """Dispatch one batch; an empty tally means that nothing was due.
@@ -99,6 +101,8 @@ class Dispatcher:
         self._suspects.acquit()
         self._launcher.announce()
         self._tell(tally)
+        runs = (len(self._configurations[event.version_id].dags) for event in self._dispatched)
+        self._statistics.made(sum(runs))
         return tally
 
     def drain(self, stopped: Callable[[], bool] = lambda: False) -> Tally:
