@@ -105,14 +105,25 @@ class Housekeeping:
             dispatchers.forget_silent(connection, now - SILENT)
 
     def release(self) -> int:
-        """Make events due that waited for a DAG, an asset or a resumed integration; return how many."""
+        """Make events due that waited for a DAG, an asset or a resumed integration; return how many.
+
+        RELEASE_ROWS of them at most: then there may be more.
+        """
         with reading(self._engine) as connection:
             present = queue.states_present(connection, ("failed", "held"))
-        released = 0
+        chores: list[Callable[..., int]] = []
         if "failed" in present:
-            released += self._release_waiting()
+            chores += [partial(queue.release_waiting, name=name) for name in self._ready()]
         if "held" in present:
-            released += self._release_held()
+            with reading(self._engine) as connection:
+                names = queue.held_for_nothing(connection)
+            chores += [partial(queue.release_held, integration=name) for name in names]
+        released = 0
+        for chore in chores:
+            if released < RELEASE_ROWS:
+                with transaction(self._engine) as connection:
+                    limit = RELEASE_ROWS - released
+                    released += chore(connection, now=self._clock(), limit=limit)
         return released
 
     def purge(self) -> int:
@@ -147,27 +158,17 @@ class Housekeeping:
         except DatabaseUnavailable:
             log.info("The database is unavailable; this dispatcher's sign of life will expire by itself")
 
-    def _release_waiting(self) -> int:
+    def _ready(self) -> set[str]:
+        """Return what events waited for that is there now."""
+        with reading(self._engine) as connection:
+            awaited = queue.awaited(connection)
+        dag_ids = [name[4:] for name in awaited if name.startswith("dag:")]
+        asset_uris = [name[6:] for name in awaited if name.startswith("asset:")]
         try:
             with Session(self._engine) as session, session.begin():
-                awaited = queue.awaited(session.connection())
-                dag_ids = [name[4:] for name in awaited if name.startswith("dag:")]
-                asset_uris = [name[6:] for name in awaited if name.startswith("asset:")]
-                ready = self._launcher.ready(session, dag_ids, asset_uris) if awaited else set()
-                return queue.release_waiting(session.connection(), ready, self._clock()) if ready else 0
+                return self._launcher.ready(session, dag_ids, asset_uris) if awaited else set()
         except SQLAlchemyError as error:
             raise translate(error) from error
-
-    def _release_held(self) -> int:
-        with reading(self._engine) as connection:
-            names = queue.held_for_nothing(connection)
-        released = 0
-        for name in names:
-            if released < RELEASE_ROWS:
-                with transaction(self._engine) as connection:
-                    limit = RELEASE_ROWS - released
-                    released += queue.release_held(connection, name, self._clock(), limit=limit)
-        return released
 
     def _due(self, chore: str, every: float) -> bool:
         now = self._monotonic()

@@ -11,7 +11,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, Connection, Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 
 from airflow_incoming.core.messages import Event, Started
 from airflow_incoming.db import tables
@@ -21,6 +32,8 @@ _event = tables.event
 
 #: The states of events that didn't run yet.
 PENDING = ("accepted", "failed", "held")
+#: Characters of a name in the index of what is awaited: an entry of PostgreSQL's has 2700 bytes at most.
+LONGEST_NAME = 600
 
 
 def has_due(connection: Connection, now: datetime) -> bool:
@@ -135,16 +148,16 @@ def held_for_nothing(connection: Connection) -> list[str]:
     another of the same name is suspended: its release makes theirs due, too.
     """
     table = tables.integration
-    name = _names()
+    names = _distinct(connection, _event.c.integration).subquery()
     first = (
         select(_event.c.id)
-        .where(_event.c.integration == name.c.integration, _event.c.state == "held")
+        .where(_event.c.integration == names.c.value, _event.c.state == "held")
         .order_by(_event.c.state, _event.c.id)
         .limit(1)
         .scalar_subquery()
     )
     suspended = select(table.c.name).where(table.c.suspended.is_(True))
-    query = select(name.c.integration).where(name.c.integration.not_in(suspended), first.is_not(None))
+    query = select(names.c.value).where(names.c.value.not_in(suspended), first.is_not(None))
     return list(connection.scalars(query))
 
 
@@ -154,13 +167,7 @@ def release_held(connection: Connection, integration: str, now: datetime, *, lim
     Somebody may have suspended the integration just now: then dispatchers hold them again.
     """
     query = _oldest(integration, "held", limit)
-    if connection.dialect.name != "sqlite":
-        query = query.with_for_update(skip_locked=True)  # several dispatchers release different ones
-    ids = connection.scalars(query).all()
-    if ids:
-        released = {"state": "accepted", "due_at": now, "waiting_for": None}
-        connection.execute(update(_event).where(_event.c.id.in_(ids)).values(released))
-    return len(ids)
+    return _release(connection, query, state="accepted", due_at=now, waiting_for=None)
 
 
 def states_present(connection: Connection, states: Sequence[str]) -> set[str]:
@@ -172,24 +179,22 @@ def states_present(connection: Connection, states: Sequence[str]) -> set[str]:
     }
 
 
+def awaitable(name: str | None) -> str | None:
+    """Return what an event can wait for: a name that fits into the index of these; else None."""
+    return name if name is not None and len(name) <= LONGEST_NAME else None
+
+
 def awaited(connection: Connection) -> set[str]:
     """Return what failed events wait for: ``dag:<dag id>`` and ``asset:<uri>``."""
-    query = (
-        select(_event.c.waiting_for)
-        .where(_event.c.state == "failed", _event.c.waiting_for.is_not(None))
-        .distinct()
-    )
-    return {name for name in connection.scalars(query) if name is not None}
+    return set(connection.scalars(_distinct(connection, _event.c.waiting_for, _event.c.state == "failed")))
 
 
-def release_waiting(connection: Connection, names: Iterable[str], now: datetime) -> int:
-    """Make events due at once that waited for what is there now; return how many."""
-    statement = (
-        update(_event)
-        .where(_event.c.state == "failed", _event.c.waiting_for.in_(list(names)))
-        .values(due_at=now, waiting_for=None)
-    )
-    return connection.execute(statement).rowcount
+def release_waiting(connection: Connection, name: str, now: datetime, *, limit: int) -> int:
+    """Make up to ``limit`` events due at once that waited for what is there now; return how many."""
+    # By the index of what is awaited, as in _oldest.
+    of = (_event.c.state == "failed", _event.c.waiting_for.between(name, name))
+    query = select(_event.c.id).where(*of).order_by(_event.c.waiting_for, _event.c.id).limit(limit)
+    return _release(connection, query, due_at=now, waiting_for=None)
 
 
 def pending_ids(connection: Connection, integration_id: UUID, name: str, *, limit: int) -> list[UUID]:
@@ -257,16 +262,24 @@ def _oldest(integration: str, state: str, limit: int) -> Select[tuple[UUID]]:
     return select(_event.c.id).where(*of).order_by(_event.c.state, _event.c.id).limit(limit)
 
 
-def _names() -> CTE:
-    """Return the names of integrations that have events, by a look at the index for each."""
-    first = select(func.min(_event.c.integration).label("integration")).cte("names", recursive=True)
-    next_one = (
-        select(func.min(_event.c.integration))
-        .where(_event.c.integration > first.c.integration)
-        .correlate(first)
-        .scalar_subquery()
-    )
-    return first.union_all(select(next_one).where(first.c.integration.is_not(None)))
+def _release(connection: Connection, query: Select[tuple[UUID]], **values: Any) -> int:
+    if connection.dialect.name != "sqlite":
+        query = query.with_for_update(skip_locked=True)  # several dispatchers release different ones
+    ids = connection.scalars(query).all()
+    if ids:
+        connection.execute(update(_event).where(_event.c.id.in_(ids)).values(**values))
+    return len(ids)
+
+
+def _distinct(connection: Connection, column: Column[Any], *where: ColumnElement[bool]) -> Select[tuple[str]]:
+    """Return the query for the values of a column, by a look at its index for each of them."""
+    where = (*where, column.is_not(None))
+    if connection.dialect.name == "mysql":  # it does so by itself
+        return select(column.label("value")).where(*where).distinct()
+    found = select(func.min(column).label("value")).where(*where).cte("found", recursive=True)
+    following = select(func.min(column)).where(*where, column > found.c.value).correlate(found)
+    found = found.union_all(select(following.scalar_subquery()).where(found.c.value.is_not(None)))
+    return select(found.c.value).where(found.c.value.is_not(None))
 
 
 def _mark(connection: Connection, event_id: UUID, **values: Any) -> None:

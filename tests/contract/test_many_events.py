@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event, select
 
-from airflow_incoming.core.errors import DatabaseUnavailable, NotFound
+from airflow_incoming.core.errors import DatabaseUnavailable, DispatchFailed, NotFound
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services import discarding, housekeeping, manage
@@ -66,6 +67,37 @@ def test_the_first_of_many_held_events_are_due_at_once(house: House, touched: li
     assert [house.housekeeping.release() for _ in range(4)] == [10, 10, 5, 0]
     assert max(touched) == FEW
     assert house.dispatcher.drain().dispatched == 35
+
+
+def test_the_first_of_many_that_wait_are_due_when_their_dag_is_there(
+    house: House, touched: list[int]
+) -> None:
+    """The oldest first, and the others between batches."""
+    house.launcher.errors["1"] = DispatchFailed("no DAG", retry=True, waiting_for="dag:process_order")
+    house.accept(*[ORDER] * 25)
+    assert house.dispatcher.drain().failed == 25
+    house.launcher.errors.clear()
+    assert house.housekeeping.release() == 0
+    house.launcher.there.add("process_order")
+    touched.clear()
+    assert [house.housekeeping.release() for _ in range(4)] == [10, 10, 5, 0]
+    assert max(touched) == FEW
+    assert house.dispatcher.drain().dispatched == 25
+
+
+def test_what_is_held_waits_for_nothing_else(house: House) -> None:
+    """An event that waited for a DAG, and was then held, runs when it is resumed."""
+    house.launcher.errors["1"] = DispatchFailed("no DAG", retry=True, waiting_for="dag:process_order")
+    house.accept(ORDER)
+    assert house.dispatcher.drain().failed == 1
+    house.manager.suspend("orders", by="test")
+    house.clock.now += timedelta(hours=2)
+    assert house.dispatcher.drain().held == 1
+    with reading(house.engine) as connection:
+        assert queue.awaited(connection) == set()
+    house.launcher.errors.clear()
+    house.manager.resume("orders", by="test")
+    assert house.dispatcher.drain().dispatched == 1
 
 
 def test_releases_go_on_between_batches(house: House) -> None:

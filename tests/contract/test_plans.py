@@ -48,7 +48,7 @@ _FILL = """
         from (select n, (extract(epoch from cast(:now as timestamptz)) * 1000)::bigint
                 - (:events - n) * 100 as ms from generate_series(1, :events) as n) as numbered) as timed
 """
-# A suspended integration that holds many, all from before.
+# A suspended integration that holds many, and one whose DAG many wait for, all from before.
 _CROWDS = """
     insert into incoming_event (id, integration_id, integration, version_id, state, received_at, due_at,
         attempts, waiting_for, body, headers, query)
@@ -57,8 +57,9 @@ _CROWDS = """
         case when state = 'failed' then :now + interval '1 hour' end, 0,
         case when state = 'failed' then 'dag:crowd' end, '{}', '{}', ''
     from (select n, (extract(epoch from cast(:now as timestamptz)) * 1000)::bigint
-            - (2 * :events - n) * 100 as ms, 'stopped' as integration,
-            'held' as state
+            - (2 * :events - n) * 100 as ms,
+            case when n % 2 = 0 then 'stopped' else 'waiting' end as integration,
+            case when n % 2 = 0 then 'held' else 'failed' end as state
         from generate_series(1, :events) as n) as numbered
 """
 _STOPPED = """
@@ -152,7 +153,9 @@ DISPATCHER: dict[str, Callable[[Connection], Any]] = {
     "discard": lambda c: queue.discard(c, newest(c, 500), "e", NOW),
     "states_present": lambda c: queue.states_present(c, ("failed", "held", "nothing")),
     "awaited": lambda c: queue.awaited(c),
-    "release_waiting": lambda c: queue.release_waiting(c, ["dag:missing"], NOW),
+    "release_waiting": lambda c: queue.release_waiting(c, "dag:missing", NOW, limit=500),
+    "release_waiting: many": lambda c: queue.release_waiting(c, "dag:crowd", NOW, limit=500),
+    "release_waiting: nothing": lambda c: queue.release_waiting(c, "dag:nothing", NOW, limit=500),
     "purge_events": lambda c: queue.purge_events(c, state="dispatched", before=NOW, limit=500),
     "purge_events: nothing": lambda c: queue.purge_events(
         c, state="dead", before=NOW - timedelta(days=1), limit=500
