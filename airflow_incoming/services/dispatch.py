@@ -174,16 +174,28 @@ class Dispatcher:
     def _launch_together(
         self, session: Session, pending: Sequence[PendingEvent]
     ) -> dict[UUID, tuple[Started, ...]]:
-        """Start those events that can be started together; the others are left to be started alone."""
+        """Start those events that can be started together; the others are left to be started alone.
+
+        Where the database refuses their rows, each half is tried again: one event may be to blame.
+        """
         together = [one for one in pending if self._suspects.may_join(one.event.id)]
-        try:
-            return dict(self._launcher.launch_together(session, together))
-        except Exception as error:
-            if _ends_transaction(error):
-                self._suspects.suspect_together(one.event.id for one in together)
-                raise
-            log.warning("%d events could not be started together: %s", len(together), type(error).__name__)
-            return {}
+        started: dict[UUID, tuple[Started, ...]] = {}
+        untried = [together]
+        while untried:
+            some = untried.pop()
+            try:
+                started |= self._launcher.launch_together(session, some)
+            except Exception as error:
+                if _ends_transaction(error):
+                    self._suspects.suspect_together(one.event.id for one in some)
+                    raise
+                if some is together:
+                    kind = type(error).__name__
+                    log.warning("%d events could not be started together: %s", len(together), kind)
+                if len(some) > 1:
+                    half = len(some) // 2
+                    untried += [some[half:], some[:half]]
+        return started
 
     def _launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
         """Start an event's targets, all or none of them. Raises DispatchFailed, TransactionLost."""

@@ -61,6 +61,7 @@ class TableLauncher:
         self.together: set[str] = set()
         self.prepared: list[int] = []
         self.announced = 0
+        self.alone = 0
 
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
         self.prepared.append(len(pending))
@@ -78,6 +79,7 @@ class TableLauncher:
         return {one.event.id: _started(one) for one in together}
 
     def launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
+        self.alone += 1
         session.execute(insert(runs).values(run_id=_run_id(one)))
         self._fail(one)
         return _started(one)
@@ -318,6 +320,17 @@ def test_what_fails_together_is_started_alone(house: House) -> None:
     [started] = house.event(good).started
     assert started.run_id == f"incoming__orders__{good}"
     assert "RuntimeError: a constraint" in (house.event(bad).error or "")
+
+
+def test_the_others_are_started_together_all_the_same(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """One event whose rows the database refuses is started alone, ninety-nine are not."""
+    house.launcher.together = {"1", "bad"}
+    house.launcher.errors["bad"] = RuntimeError("out of range")
+    house.accept(*['{"order": {"id": 1}}'] * 60, '{"order": {"id": "bad"}}', *['{"order": {"id": 1}}'] * 39)
+    dispatcher = Dispatcher(house.engine, house.launcher, clock=house.clock, batch=100)
+    tally = dispatcher.dispatch_batch()
+    assert (tally.dispatched, tally.failed, house.launcher.alone) == (99, 1, 1)
+    assert len([text for text in caplog.messages if "could not be started together" in text]) == 1
 
 
 def test_an_event_that_the_database_refuses_together_is_found_out(house: House) -> None:
