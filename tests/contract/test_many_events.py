@@ -13,6 +13,7 @@ from airflow_incoming.core.errors import DatabaseUnavailable, DispatchFailed, No
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services import discarding, housekeeping, manage
+from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.stores import queue
 from tests.contract.test_dispatch import House
 
@@ -106,6 +107,14 @@ def test_releases_go_on_between_batches(house: House) -> None:
     house.manager.resume("orders", by="test")
     assert [house.housekeeping.tick() for _ in range(4)] == [True, True, True, False]
     assert states(house) == ["accepted"] * 35
+
+
+def test_a_drain_ends_when_all_of_them_ran(house: House) -> None:
+    """As ``dispatch --once`` says: nothing is due any more."""
+    hold(house, 35)
+    house.manager.resume("orders", by="test")
+    loop = DispatchLoop(house.dispatcher, house.housekeeping, interval=timedelta(seconds=30))
+    assert loop.drain().dispatched == 35
 
 
 def test_what_is_suspended_again_meanwhile_is_held_again(house: House) -> None:
