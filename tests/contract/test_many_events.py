@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +15,11 @@ from airflow_incoming.core.errors import DatabaseUnavailable, DispatchFailed, No
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services import discarding, housekeeping, manage
+from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.stores import queue
-from tests.contract.test_dispatch import House
+from tests.contract.test_dispatch import House, TableLauncher
+from workbench.processes import wait_until
 
 ORDER = '{"order": {"id": 1}}'
 FEW = 10
@@ -176,3 +180,45 @@ def test_what_ran_meanwhile_is_not_discarded(house: House) -> None:
     with house.engine.begin() as connection:
         assert queue.discard(connection, ids, "late", house.clock.now) == 0
     assert states(house) == ["dispatched"] * 3
+
+
+def test_discarding_while_dispatchers_run(house: House) -> None:
+    """Every event has run or is dead, none is both, none is left; and the number is true."""
+    ids = house.accept(*[ORDER] * 200)
+
+    def drain(_: int) -> int:
+        return Dispatcher(house.engine, TableLauncher(), clock=house.clock, batch=7).drain().dispatched
+
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(drain, number) for number in range(3)]
+        discarded = pool.submit(house.manager.delete, "orders", by="test", discard_pending=True)
+        dispatched = sum(one.result() for one in running)
+    assert dispatched + discarded.result() == 200
+    dispatched_ids = {event_id for event_id in ids if house.event(event_id).state == "dispatched"}
+    assert house.runs() == {f"incoming__orders__{event_id}" for event_id in dispatched_ids}
+    assert states(house) == ["dead"] * discarded.result() + ["dispatched"] * dispatched
+
+
+def test_resuming_and_suspending_while_dispatchers_run(house: House) -> None:
+    """However often: each event runs once, and none stays held."""
+    ids = house.accept(*[ORDER] * 100)
+    done = threading.Event()
+
+    def run(_: int) -> None:
+        dispatcher = Dispatcher(house.engine, TableLauncher(), clock=house.clock, batch=3)
+        while not done.is_set():
+            dispatcher.dispatch_batch()
+            house.housekeeping.release()
+
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(run, number) for number in range(2)]
+        try:
+            for _ in range(10):
+                house.manager.suspend("orders", by="test")
+                house.manager.resume("orders", by="test")
+            wait_until(lambda: states(house) == ["dispatched"] * 100, seconds=30, what="the events")
+        finally:
+            done.set()
+        for one in running:
+            one.result()
+    assert house.runs() == {f"incoming__orders__{event_id}" for event_id in ids}
