@@ -138,6 +138,15 @@ event = Table(
     Index("incoming_event_integration_idx", "integration", "id"),
     Index("incoming_event_integration_state_idx", "integration", "state", "id"),
     Index(
+        "incoming_event_waiting_idx",
+        "state",
+        "waiting_for",
+        "id",
+        postgresql_where=text("waiting_for IS NOT NULL"),
+        sqlite_where=text("waiting_for IS NOT NULL"),
+        mysql_length={"waiting_for": 600},
+    ),
+    Index(
         "incoming_event_replay_idx",
         "replay_of",
         postgresql_where=text("replay_of IS NOT NULL"),

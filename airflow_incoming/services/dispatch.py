@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from logging import INFO, WARNING
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
@@ -29,15 +28,18 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.db.engine import reading, translate
 from airflow_incoming.services.batches import BatchSize, Tally
-from airflow_incoming.services.journal import ids_by_integration, tell
 from airflow_incoming.services.ports import DispatchMeter, EventPublisher, Launcher
+from airflow_incoming.services.report import Report, first_line
+from airflow_incoming.services.statistics import Statistics
 from airflow_incoming.services.suspects import Suspects
 from airflow_incoming.stores import integrations, queue
 
 log = logging.getLogger(__name__)
 
-#: Seconds between attempts: 1, 2, 4 … up to this. What waits for a DAG is tried when it appears.
+#: Seconds between attempts: 1, 2, 4 … up to this.
 LONGEST_BACKOFF = 300
+#: What waits for a DAG is tried when it appears; else only after one or two times as many seconds.
+WAIT = 3600
 #: Configurations kept in memory; versions never change.
 CACHED_CONFIGURATIONS = 1000
 #: Characters of bodies that are parsed at a time.
@@ -66,11 +68,10 @@ class Dispatcher:
         self._size = BatchSize(batch)
         self._retry_for = retry_for
         self._publisher = publisher
-        self._meter = meter
-        #: What the present batch has dispatched.
-        self._dispatched: list[Event] = []
+        self._report = Report(log, clock, meter)
         self._configurations: dict[UUID, Configuration] = {}
         self._suspects = Suspects()
+        self._statistics = Statistics(engine)
 
     def dispatch_batch(self) -> Tally:
         """Dispatch one batch; an empty tally means that nothing was due.
@@ -82,7 +83,7 @@ class Dispatcher:
             if not queue.has_due(connection, self._clock()):
                 return Tally()
         begun = self._monotonic()
-        self._dispatched.clear()
+        self._report.begin()
         try:
             with Session(self._engine, autoflush=False, expire_on_commit=False) as session, session.begin():
                 tally = self._dispatch(session)
@@ -98,7 +99,9 @@ class Dispatcher:
         self._size.adapt(tally.total, self._monotonic() - begun)
         self._suspects.acquit()
         self._launcher.announce()
-        self._tell(tally)
+        self._report.tell(tally)
+        runs = (len(self._configurations[event.version_id].dags) for event in self._report.dispatched)
+        self._statistics.made(sum(runs))
         return tally
 
     def drain(self, stopped: Callable[[], bool] = lambda: False) -> Tally:
@@ -110,16 +113,6 @@ class Dispatcher:
                 break
             tally.add(batch)
         return tally
-
-    def _tell(self, tally: Tally) -> None:
-        """Tell who watches what was committed just now."""
-        for integration, ids in ids_by_integration(self._dispatched).items():
-            tell(log, INFO, "Dispatched events", integration=integration, count=len(ids), event_ids=ids)
-        if self._meter is not None:
-            now = self._clock()
-            # The clock of whoever received them may be ahead.
-            lags = [max(0.0, (now - event.received_at).total_seconds()) for event in self._dispatched]
-            self._meter.dispatched(tally, lags)
 
     def _dispatch(self, session: Session) -> Tally:
         now = self._clock()
@@ -159,7 +152,7 @@ class Dispatcher:
                 self._mark_failure(session.connection(), one, failed[one.event.id], now, tally)
         queue.mark_dispatched(session.connection(), started, now)
         tally.dispatched = len(started)
-        self._dispatched += [one.event for one in pending if one.event.id in started]
+        self._report.dispatched += [one.event for one in pending if one.event.id in started]
         return tally
 
     def _ready(self, event: Event) -> PendingEvent:
@@ -176,21 +169,33 @@ class Dispatcher:
             reason = f"This release can't read the event's body. {error.detail}"
             raise DispatchFailed(reason, retry=True) from error
         except Exception as error:
-            raise _unexpected(event, error) from error
+            raise self._report.unexpected(event, error) from error
 
     def _launch_together(
         self, session: Session, pending: Sequence[PendingEvent]
     ) -> dict[UUID, tuple[Started, ...]]:
-        """Start those events that can be started together; the others are left to be started alone."""
+        """Start those events that can be started together; the others are left to be started alone.
+
+        Where the database refuses their rows, each half is tried again: one event may be to blame.
+        """
         together = [one for one in pending if self._suspects.may_join(one.event.id)]
-        try:
-            return dict(self._launcher.launch_together(session, together))
-        except Exception as error:
-            if _ends_transaction(error):
-                self._suspects.suspect_together(one.event.id for one in together)
-                raise
-            log.warning("%d events could not be started together: %s", len(together), type(error).__name__)
-            return {}
+        started: dict[UUID, tuple[Started, ...]] = {}
+        untried = [together]
+        while untried:
+            some = untried.pop()
+            try:
+                started |= self._launcher.launch_together(session, some)
+            except Exception as error:
+                if _ends_transaction(error):
+                    self._suspects.suspect_together(one.event.id for one in some)
+                    raise
+                if some is together:
+                    kind = type(error).__name__
+                    log.warning("%d events could not be started together: %s", len(together), kind)
+                if len(some) > 1:
+                    half = len(some) // 2
+                    untried += [some[half:], some[:half]]
+        return started
 
     def _launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
         """Start an event's targets, all or none of them. Raises DispatchFailed, TransactionLost."""
@@ -210,11 +215,11 @@ class Dispatcher:
             raise
         except Exception as error:
             if _ends_transaction(error):
-                reason = f"The database refused the run repeatedly: {_first_line(error)}"
+                reason = f"The database refused the run repeatedly: {first_line(error)}"
                 self._suspects.suspect(one.event.id, reason)
                 raise
             savepoint.rollback()
-            raise _unexpected(one.event, error) from error
+            raise self._report.unexpected(one.event, error) from error
 
     def _mark_failure(
         self,
@@ -228,13 +233,13 @@ class Dispatcher:
         # Counted from the first failure: an event may have been held, or replayed, long after it came.
         retry_until = taken.retry_until or now + self._retry_for
         if error.retry and now < retry_until:
-            pause = LONGEST_BACKOFF if error.waiting_for else min(2**taken.attempts, LONGEST_BACKOFF)
+            waiting_for = queue.awaitable(error.waiting_for)
             queue.mark_failed(
                 connection,
                 event.id,
                 error=error.detail,
-                waiting_for=error.waiting_for,
-                due_at=now + timedelta(seconds=pause),
+                waiting_for=waiting_for,
+                due_at=min(now + _pause(taken, waiting_for), retry_until),
                 retry_until=retry_until,
             )
             tally.failed += 1
@@ -244,9 +249,7 @@ class Dispatcher:
             queue.mark_dead(connection, event.id, error=error.detail + given_up, now=now)
             tally.dead += 1
             state = "dead"
-        # The reason may quote the payload, so it is kept with the event and not logged.
-        about = {"integration": event.integration, "event_id": str(event.id), "state": state}
-        tell(log, WARNING, "An event could not be dispatched", **about, attempts=taken.attempts + 1)
+        self._report.undone.setdefault(state, []).append(event)
 
     def _hold_suspended(self, connection: Connection, events: Sequence[Event]) -> set[UUID]:
         """Hold the events of suspended integrations; locked, so that a resume can't miss any."""
@@ -267,6 +270,14 @@ class Dispatcher:
             self._configurations |= integrations.read_configurations(connection, missing)
 
 
+def _pause(taken: queue.Taken, waiting_for: str | None) -> timedelta:
+    """Return how long an event that failed is left alone."""
+    if waiting_for is not None:
+        # Spread, lest thousands that wait come at once, and others after them.
+        return timedelta(seconds=WAIT + taken.event.id.int % WAIT)
+    return timedelta(seconds=min(2**taken.attempts, LONGEST_BACKOFF))
+
+
 def _parts(taken: Sequence[queue.Taken]) -> Iterator[list[queue.Taken]]:
     """Yield events in parts whose bodies have a bounded size: parsed, they are many times as large."""
     part: list[queue.Taken] = []
@@ -284,16 +295,3 @@ def _parts(taken: Sequence[queue.Taken]) -> Iterator[list[queue.Taken]]:
 def _ends_transaction(error: Exception) -> bool:
     """Tell whether nothing of a batch can be committed after this error."""
     return isinstance(error, SQLAlchemyError) and isinstance(translate(error), DatabaseUnavailable)
-
-
-def _unexpected(event: Event, error: Exception) -> DispatchFailed:
-    log.error("Event %s of %s could not be dispatched", event.id, event.integration, exc_info=error)
-    return DispatchFailed(
-        f"Airflow could not create the run ({type(error).__name__}: {_first_line(error)}). "
-        "The server's log has the details.",
-        retry=True,
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:300]

@@ -33,6 +33,8 @@ PUBLISH_EVERY = 2.0
 PURGE_EVERY = 60.0
 #: Rows that one clean-up transaction deletes.
 PURGE_ROWS = 500
+#: Events that are released before events are dispatched again.
+RELEASE_ROWS = 2000
 #: A dispatcher that was silent for so long is gone.
 SILENT = timedelta(minutes=10)
 #: An expired claim is kept a little longer, so that clocks of several hosts may differ.
@@ -90,8 +92,10 @@ class Housekeeping:
             self.purge()
         if self._measure is not None and self._due("measure", MEASURE_EVERY):
             self._measure(self._clock())
-        released = self._due("release", RELEASE_EVERY) and self.release() > 0
-        return more or released
+        released = self.release() if self._due("release", RELEASE_EVERY) else 0
+        if released >= RELEASE_ROWS:  # there is more: go on after the next batch of events
+            self._next["release"] = 0.0
+        return more or released > 0
 
     def beat(self) -> None:
         """Record that this dispatcher lives."""
@@ -101,15 +105,25 @@ class Housekeeping:
             dispatchers.forget_silent(connection, now - SILENT)
 
     def release(self) -> int:
-        """Make events due that waited for a DAG, an asset or a resumed integration; return how many."""
+        """Make events due that waited for a DAG, an asset or a resumed integration; return how many.
+
+        RELEASE_ROWS of them at most: then there may be more.
+        """
         with reading(self._engine) as connection:
             present = queue.states_present(connection, ("failed", "held"))
-        released = 0
+        chores: list[Callable[..., int]] = []
         if "failed" in present:
-            released += self._release_waiting()
+            chores += [partial(queue.release_waiting, name=name) for name in self._ready()]
         if "held" in present:
-            with transaction(self._engine) as connection:
-                released += queue.release_held(connection, self._clock())
+            with reading(self._engine) as connection:
+                names = queue.held_for_nothing(connection)
+            chores += [partial(queue.release_held, integration=name) for name in names]
+        released = 0
+        for chore in chores:
+            if released < RELEASE_ROWS:
+                with transaction(self._engine) as connection:
+                    limit = RELEASE_ROWS - released
+                    released += chore(connection, now=self._clock(), limit=limit)
         return released
 
     def purge(self) -> int:
@@ -144,14 +158,15 @@ class Housekeeping:
         except DatabaseUnavailable:
             log.info("The database is unavailable; this dispatcher's sign of life will expire by itself")
 
-    def _release_waiting(self) -> int:
+    def _ready(self) -> set[str]:
+        """Return what events waited for that is there now."""
+        with reading(self._engine) as connection:
+            awaited = queue.awaited(connection)
+        dag_ids = [name[4:] for name in awaited if name.startswith("dag:")]
+        asset_uris = [name[6:] for name in awaited if name.startswith("asset:")]
         try:
             with Session(self._engine) as session, session.begin():
-                awaited = queue.awaited(session.connection())
-                dag_ids = [name[4:] for name in awaited if name.startswith("dag:")]
-                asset_uris = [name[6:] for name in awaited if name.startswith("asset:")]
-                ready = self._launcher.ready(session, dag_ids, asset_uris) if awaited else set()
-                return queue.release_waiting(session.connection(), ready, self._clock()) if ready else 0
+                return self._launcher.ready(session, dag_ids, asset_uris) if awaited else set()
         except SQLAlchemyError as error:
             raise translate(error) from error
 

@@ -56,9 +56,13 @@ class DispatchLoop:
 
     def drain(self) -> Tally:
         """Dispatch, in this thread, until nothing is due; return what became of it all."""
+        tally = Tally()
+        more = True
         try:
-            self._housekeeping.tick()
-            return self._dispatcher.drain()
+            while more:  # what was released by one tick may not be all that waits for it
+                more = self._housekeeping.tick()
+                tally.add(self._dispatcher.drain())
+            return tally
         finally:
             self._housekeeping.leave()
 

@@ -19,6 +19,7 @@ from airflow_incoming.core.records import Integration, Stakes, Version
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.audit import Changing, changing
 from airflow_incoming.services.checks import Bounds, check_configuration
+from airflow_incoming.services.discarding import are_many, discard_many, discard_rest
 from airflow_incoming.services.expected import (
     existing,
     existing_version,
@@ -32,6 +33,9 @@ from airflow_incoming.stores.pending import Pending
 
 #: How many versions are listed.
 MAX_VERSIONS = 200
+#: Held events that are due the moment an integration is resumed. Dispatchers release the others, some at
+#: a time: one statement for all of them might take longer than a statement may.
+RELEASED_AT_ONCE = 2000
 
 Action = Literal["created", "updated", "unchanged"]
 
@@ -216,24 +220,36 @@ class Manager:
     ) -> int:
         """Delete an integration; return how many pending events were discarded. Raises NotFound.
 
-        Events that were accepted and didn't run yet still run, unless they are discarded.
+        Events that were accepted and didn't run yet still run, unless they are discarded. Where many
+        are, and something fails meanwhile, a suspended draft is left: nothing of it runs, and it can be
+        deleted again.
         """
+        reason = f"Discarded when {name} was deleted by {by}."
+        discarded = 0
+        if discard_pending and are_many(self._engine, self.show(name)):
+            found = self._withdraw(name, by=by, stakes=stakes)
+            discarded = discard_many(self._engine, found, reason, self._clock())
         with self._changing(by) as change:
-            connection = change.connection
+            connection, now = change.connection, self._clock()
             found = existing(connection, name)
             expect_stakes(connection, found, stakes)
-            discarded = 0
             if discard_pending:
-                discarded = queue.discard_pending(
-                    connection, found.id, f"Discarded when {name} was deleted by {by}.", self._clock()
-                )
+                discarded += discard_rest(connection, found, reason, now)
             integrations.remove(connection, found.id)
-            listening.forget_integration(connection, found.id)
-            requests.forget_integration(connection, found.id)
-            silence.forget_integration(connection, found.id)
-            queue.release_held(connection, self._clock(), found.id)
+            for store in (listening, requests, silence):
+                store.forget_integration(connection, found.id)
+            queue.release_held(connection, name, now, limit=RELEASED_AT_ONCE)
             change.did("delete_integration", integration=name, discarded_events=discarded)
         return discarded
+
+    def _withdraw(self, name: str, *, by: str, stakes: Stakes | None) -> Integration:
+        """Take an integration offline, and hold what it accepted."""
+        with self._changing(by) as change:
+            found = existing(change.connection, name)
+            expect_stakes(change.connection, found, stakes)
+            integrations.set_published(change.connection, found.id, None, suspended=True, now=self._clock())
+            change.did("unpublish_integration", integration=name)
+        return found
 
     def _add_version(
         self, change: Changing, found: Integration, configuration: Configuration, by: str, **about: int
@@ -269,7 +285,7 @@ class Manager:
         suspended = state == "suspended" or (state == "draft" and integration.suspended)
         integrations.set_published(connection, integration.id, live, suspended=suspended, now=now)
         if not suspended:
-            queue.release_held(connection, now, integration.id)
+            queue.release_held(connection, integration.name, now, limit=RELEASED_AT_ONCE)
 
     @contextmanager
     def _changing(self, by: str, *, taken: str | None = None) -> Iterator[Changing]:

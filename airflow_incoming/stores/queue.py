@@ -11,7 +11,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 
 from airflow_incoming.core.messages import Event, Started
 from airflow_incoming.db import tables
@@ -19,10 +30,16 @@ from airflow_incoming.stores import queue_postgresql
 
 _event = tables.event
 
+#: The states of events that didn't run yet.
+PENDING = ("accepted", "failed", "held")
+#: Characters of a name in the index of what is awaited: an entry of PostgreSQL's has 2700 bytes at most.
+LONGEST_NAME = 600
+
 
 def has_due(connection: Connection, now: datetime) -> bool:
     """Tell, without locking anything, whether an event is due."""
-    query = select(_event.c.id).where(_event.c.due_at <= now).limit(1)
+    # Without an order, PostgreSQL may read the whole table for one: what is due is common, it believes.
+    query = select(_event.c.id).where(_event.c.due_at <= now).order_by(_event.c.due_at, _event.c.id).limit(1)
     return connection.execute(query).first() is not None
 
 
@@ -120,21 +137,37 @@ def mark_dead(connection: Connection, event_id: UUID, *, error: str, now: dateti
 def hold(connection: Connection, event_ids: Iterable[UUID]) -> None:
     """Keep events of a suspended integration until it is resumed."""
     ids = list(event_ids)
-    connection.execute(update(_event).where(_event.c.id.in_(ids)).values(state="held", due_at=None))
+    values = {"state": "held", "due_at": None, "waiting_for": None}
+    connection.execute(update(_event).where(_event.c.id.in_(ids)).values(values))
 
 
-def release_held(connection: Connection, now: datetime, integration_id: UUID | None = None) -> int:
-    """Make held events due whose integration isn't suspended (any more); return how many."""
+def held_for_nothing(connection: Connection) -> list[str]:
+    """Return the integrations that have held events and aren't suspended (any more).
+
+    Two looks at an index for each name that events have. Deleted integrations are among them, unless
+    another of the same name is suspended: its release makes theirs due, too.
+    """
     table = tables.integration
-    suspended = select(table.c.id).where(table.c.suspended.is_(True))
-    statement = (
-        update(_event)
-        .where(_event.c.state == "held", _event.c.integration_id.not_in(suspended))
-        .values(state="accepted", due_at=now)
+    names = _distinct(connection, _event.c.integration).subquery()
+    first = (
+        select(_event.c.id)
+        .where(_event.c.integration == names.c.value, _event.c.state == "held")
+        .order_by(_event.c.state, _event.c.id)
+        .limit(1)
+        .scalar_subquery()
     )
-    if integration_id is not None:
-        statement = statement.where(_event.c.integration_id == integration_id)
-    return connection.execute(statement).rowcount
+    suspended = select(table.c.name).where(table.c.suspended.is_(True))
+    query = select(names.c.value).where(names.c.value.not_in(suspended), first.is_not(None))
+    return list(connection.scalars(query))
+
+
+def release_held(connection: Connection, integration: str, now: datetime, *, limit: int) -> int:
+    """Make up to ``limit`` held events due, the oldest; return how many.
+
+    Somebody may have suspended the integration just now: then dispatchers hold them again.
+    """
+    query = _oldest(integration, "held", limit)
+    return _release(connection, query, state="accepted", due_at=now, waiting_for=None)
 
 
 def states_present(connection: Connection, states: Sequence[str]) -> set[str]:
@@ -146,34 +179,39 @@ def states_present(connection: Connection, states: Sequence[str]) -> set[str]:
     }
 
 
+def awaitable(name: str | None) -> str | None:
+    """Return what an event can wait for: a name that fits into the index of these; else None."""
+    return name if name is not None and len(name) <= LONGEST_NAME else None
+
+
 def awaited(connection: Connection) -> set[str]:
     """Return what failed events wait for: ``dag:<dag id>`` and ``asset:<uri>``."""
-    query = (
-        select(_event.c.waiting_for)
-        .where(_event.c.state == "failed", _event.c.waiting_for.is_not(None))
-        .distinct()
-    )
-    return {name for name in connection.scalars(query) if name is not None}
+    return set(connection.scalars(_distinct(connection, _event.c.waiting_for, _event.c.state == "failed")))
 
 
-def release_waiting(connection: Connection, names: Iterable[str], now: datetime) -> int:
-    """Make events due at once that waited for what is there now; return how many."""
+def release_waiting(connection: Connection, name: str, now: datetime, *, limit: int) -> int:
+    """Make up to ``limit`` events due at once that waited for what is there now; return how many."""
+    # By the index of what is awaited, as in _oldest.
+    of = (_event.c.state == "failed", _event.c.waiting_for.between(name, name))
+    query = select(_event.c.id).where(*of).order_by(_event.c.waiting_for, _event.c.id).limit(limit)
+    return _release(connection, query, due_at=now, waiting_for=None)
+
+
+def pending_ids(connection: Connection, integration_id: UUID, name: str, *, limit: int) -> list[UUID]:
+    """Return up to ``limit`` events of an integration that didn't run yet."""
+    ids: list[UUID] = []
+    for state in PENDING:
+        query = _oldest(name, state, limit - len(ids)).where(_event.c.integration_id == integration_id)
+        ids += connection.scalars(query) if len(ids) < limit else ()
+    return ids
+
+
+def discard(connection: Connection, event_ids: Iterable[UUID], reason: str, now: datetime) -> int:
+    """Mark events as dead, after waiting for who has them, unless they ran meanwhile; return how many."""
+    ids = list(event_ids)
     statement = (
         update(_event)
-        .where(_event.c.state == "failed", _event.c.waiting_for.in_(list(names)))
-        .values(due_at=now, waiting_for=None)
-    )
-    return connection.execute(statement).rowcount
-
-
-def discard_pending(connection: Connection, integration_id: UUID, reason: str, now: datetime) -> int:
-    """Mark every event of an integration that didn't run yet as dead; return how many."""
-    statement = (
-        update(_event)
-        .where(
-            _event.c.integration_id == integration_id,
-            _event.c.state.in_(("accepted", "held", "failed")),
-        )
+        .where(_event.c.id.in_(ids), _event.c.state.in_(PENDING))
         .values(state="dead", due_at=None, waiting_for=None, error=reason, ended_at=now)
     )
     return connection.execute(statement).rowcount
@@ -215,6 +253,33 @@ def to_event(row: Row[Any]) -> Event:
         remote=row.remote,
         replay_of=row.replay_of,
     )
+
+
+def _oldest(integration: str, state: str, limit: int) -> Select[tuple[UUID]]:
+    """Return the query for the oldest events in a state, by the index of integrations and states."""
+    # A range, and ordered by it: else PostgreSQL may walk by the primary key, through all other events.
+    of = (_event.c.integration == integration, _event.c.state.between(state, state))
+    return select(_event.c.id).where(*of).order_by(_event.c.state, _event.c.id).limit(limit)
+
+
+def _release(connection: Connection, query: Select[tuple[UUID]], **values: Any) -> int:
+    if connection.dialect.name != "sqlite":
+        query = query.with_for_update(skip_locked=True)  # several dispatchers release different ones
+    ids = connection.scalars(query).all()
+    if ids:
+        connection.execute(update(_event).where(_event.c.id.in_(ids)).values(**values))
+    return len(ids)
+
+
+def _distinct(connection: Connection, column: Column[Any], *where: ColumnElement[bool]) -> Select[tuple[str]]:
+    """Return the query for the values of a column, by a look at its index for each of them."""
+    where = (*where, column.is_not(None))
+    if connection.dialect.name == "mysql":  # it does so by itself
+        return select(column.label("value")).where(*where).distinct()
+    found = select(func.min(column).label("value")).where(*where).cte("found", recursive=True)
+    following = select(func.min(column)).where(*where, column > found.c.value).correlate(found)
+    found = found.union_all(select(following.scalar_subquery()).where(found.c.value.is_not(None)))
+    return select(found.c.value).where(found.c.value.is_not(None))
 
 
 def _mark(connection: Connection, event_id: UUID, **values: Any) -> None:

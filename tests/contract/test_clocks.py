@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from airflow_incoming.db.engine import transaction
 from airflow_incoming.services.batches import Tally
+from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.stores import queue
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.receiving import House
@@ -67,12 +68,12 @@ class Meter:
 def test_nothing_is_dispatched_before_it_came(engine: Engine) -> None:
     """An event from the future has waited for nothing, and not for less."""
     house, meter = Dispatching(engine), Meter()
-    house.dispatcher._meter = meter
+    dispatcher = Dispatcher(engine, house.launcher, clock=house.clock, meter=meter)
     now = datetime.now(timezone.utc)
     house.clock.now = now + HOUR
     house.accept('{"order": {"id": 7}}')
     house.clock.now = now + timedelta(minutes=1)
-    assert house.dispatcher.drain().dispatched == 1
+    assert dispatcher.drain().dispatched == 1
     assert meter.lags == [0.0]
 
 

@@ -33,7 +33,7 @@ from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.tally import Tally
-from airflow_incoming.stores import events
+from airflow_incoming.stores import events, queue
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.stores.redis_connection import connect
@@ -61,6 +61,7 @@ class TableLauncher:
         self.together: set[str] = set()
         self.prepared: list[int] = []
         self.announced = 0
+        self.alone = 0
 
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
         self.prepared.append(len(pending))
@@ -78,6 +79,7 @@ class TableLauncher:
         return {one.event.id: _started(one) for one in together}
 
     def launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
+        self.alone += 1
         session.execute(insert(runs).values(run_id=_run_id(one)))
         self._fail(one)
         return _started(one)
@@ -220,6 +222,63 @@ def test_an_event_runs_as_soon_as_its_dag_exists(house: House) -> None:
     assert house.event(event_id).state == "dispatched"
 
 
+def test_what_waits_for_a_dag_is_left_alone(house: House) -> None:
+    """Only its DAG makes it due at once: thousands that wait, tried again and again, would delay others."""
+    error = DispatchFailed("no DAG", retry=True, waiting_for="dag:process_order")
+    house.launcher.errors["early"] = error
+    ids = house.accept(*['{"order": {"id": "early"}}'] * 20)
+    house.dispatcher.drain()
+    pauses = [((house.event(e).due_at or NOW) - house.clock.now).total_seconds() for e in ids]
+    assert min(pauses) >= 3600
+    assert max(pauses) < 7200
+    assert len(set(pauses)) > 10
+
+
+def test_what_waits_in_vain_is_given_up_in_time(house: House) -> None:
+    """Not later than anything else that fails."""
+    house.launcher.errors["never"] = DispatchFailed("no DAG", retry=True, waiting_for="dag:process_order")
+    (event_id,) = house.accept('{"order": {"id": "never"}}')
+    tries = 0
+    while house.event(event_id).state != "dead":
+        house.clock.now = max(house.clock.now, house.event(event_id).due_at or NOW)
+        tries += house.dispatcher.drain().total
+    assert house.clock.now == NOW + timedelta(days=1)
+    assert tries <= 25
+
+
+def test_a_name_that_no_index_holds_is_tried_again_by_time(house: House) -> None:
+    """An asset may have a URI of 1500 characters."""
+    target = "asset:" + "ř" * 1500
+    house.launcher.errors["long"] = DispatchFailed("no asset", retry=True, waiting_for=target)
+    (event_id,) = house.accept('{"order": {"id": "long"}}')
+    house.dispatcher.drain()
+    assert house.event(event_id).due_at == house.clock.now + timedelta(seconds=1)
+    fits = "asset:" + "😀" * 594
+    house.launcher.errors["long"] = DispatchFailed("no asset", retry=True, waiting_for=fits)
+    house.clock.now += timedelta(seconds=1)
+    house.dispatcher.drain()
+    with reading(house.engine) as connection:
+        assert queue.awaited(connection) == {fits}
+
+
+def test_a_batch_that_fails_writes_few_lines(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """One for its integration, with the ids, and one traceback for each kind of error."""
+    house.launcher.errors["odd"] = RuntimeError("something odd")
+    house.launcher.errors["bad"] = DispatchFailed("no", retry=False)
+    odd = house.accept(*['{"order": {"id": "odd"}}'] * 5)
+    bad = house.accept(*['{"order": {"id": "bad"}}'] * 5)
+    caplog.set_level("WARNING")
+    house.dispatcher.dispatch_batch()
+    told = {
+        fields["state"]: fields for record in caplog.records if (fields := getattr(record, "fields", None))
+    }
+    assert {state: fields["event_ids"] for state, fields in told.items()} == {
+        "failed": [str(event_id) for event_id in odd],
+        "dead": [str(event_id) for event_id in bad],
+    }
+    assert len(caplog.records) == 3
+
+
 def test_a_run_that_another_made_counts_as_done(house: House) -> None:
     """The run id is the second lock."""
     started = (Started(dag_id="process_order", run_id="r"),)
@@ -261,6 +320,17 @@ def test_what_fails_together_is_started_alone(house: House) -> None:
     [started] = house.event(good).started
     assert started.run_id == f"incoming__orders__{good}"
     assert "RuntimeError: a constraint" in (house.event(bad).error or "")
+
+
+def test_the_others_are_started_together_all_the_same(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """One event whose rows the database refuses is started alone, ninety-nine are not."""
+    house.launcher.together = {"1", "bad"}
+    house.launcher.errors["bad"] = RuntimeError("out of range")
+    house.accept(*['{"order": {"id": 1}}'] * 60, '{"order": {"id": "bad"}}', *['{"order": {"id": 1}}'] * 39)
+    dispatcher = Dispatcher(house.engine, house.launcher, clock=house.clock, batch=100)
+    tally = dispatcher.dispatch_batch()
+    assert (tally.dispatched, tally.failed, house.launcher.alone) == (99, 1, 1)
+    assert len([text for text in caplog.messages if "could not be started together" in text]) == 1
 
 
 def test_an_event_that_the_database_refuses_together_is_found_out(house: House) -> None:

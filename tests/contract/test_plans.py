@@ -48,6 +48,25 @@ _FILL = """
         from (select n, (extract(epoch from cast(:now as timestamptz)) * 1000)::bigint
                 - (:events - n) * 100 as ms from generate_series(1, :events) as n) as numbered) as timed
 """
+# A suspended integration that holds many, and one whose DAG many wait for, all from before.
+_CROWDS = """
+    insert into incoming_event (id, integration_id, integration, version_id, state, received_at, due_at,
+        attempts, waiting_for, body, headers, query)
+    select (lpad(to_hex(ms), 12, '0') || '7' || lpad(to_hex(n % 4096), 3, '0') || '8'
+            || lpad(to_hex(n), 15, '0'))::uuid, :owner, integration, :version, state, :now,
+        case when state = 'failed' then :now + interval '1 hour' end, 0,
+        case when state = 'failed' then 'dag:crowd' end, '{}', '{}', ''
+    from (select n, (extract(epoch from cast(:now as timestamptz)) * 1000)::bigint
+            - (2 * :events - n) * 100 as ms,
+            case when n % 2 = 0 then 'stopped' else 'waiting' end as integration,
+            case when n % 2 = 0 then 'held' else 'failed' end as state
+        from generate_series(1, :events) as n) as numbered
+"""
+_STOPPED = """
+    insert into incoming_integration
+        (id, name, endpoint_id, suspended, current_version_id, created_at, updated_at)
+    values (gen_random_uuid(), 'stopped', 'x', true, :version, :now, :now)
+"""
 _CLAIMS = """
     insert into incoming_dedup (hash, integration_id, event_id, first_seen_at, last_seen_at, expires_at)
     select md5(n::text), :owner, gen_random_uuid(), :now, :now, :now + n * interval '1 second'
@@ -65,6 +84,8 @@ def engine(postgres_server: PostgresServer) -> Iterator[Engine]:
     with engine.begin() as connection:
         connection.execute(text("set local statement_timeout = 0"))
         connection.execute(text(_FILL), values)
+        connection.execute(text(_CROWDS), values)
+        connection.execute(text(_STOPPED), {"version": VERSION, "now": NOW})
         connection.execute(text(_CLAIMS), values)
     vacuuming = create_engine(url, isolation_level="AUTOCOMMIT")
     with vacuuming.connect() as connection:
@@ -124,10 +145,17 @@ DISPATCHER: dict[str, Callable[[Connection], Any]] = {
     ),
     "mark_dead": lambda c: queue.mark_dead(c, newest(c, 1)[0], error="e", now=NOW),
     "hold": lambda c: queue.hold(c, newest(c, 100)),
-    "release_held": lambda c: queue.release_held(c, NOW),
+    "held_for_nothing": lambda c: queue.held_for_nothing(c),
+    "release_held": lambda c: queue.release_held(c, "orders1", NOW, limit=500),
+    "release_held: nothing": lambda c: queue.release_held(c, "nothing", NOW, limit=500),
+    "release_held: many": lambda c: queue.release_held(c, "stopped", NOW, limit=500),
+    "pending_ids": lambda c: queue.pending_ids(c, OWNER, "orders1", limit=500),
+    "discard": lambda c: queue.discard(c, newest(c, 500), "e", NOW),
     "states_present": lambda c: queue.states_present(c, ("failed", "held", "nothing")),
     "awaited": lambda c: queue.awaited(c),
-    "release_waiting": lambda c: queue.release_waiting(c, ["dag:missing"], NOW),
+    "release_waiting": lambda c: queue.release_waiting(c, "dag:missing", NOW, limit=500),
+    "release_waiting: many": lambda c: queue.release_waiting(c, "dag:crowd", NOW, limit=500),
+    "release_waiting: nothing": lambda c: queue.release_waiting(c, "dag:nothing", NOW, limit=500),
     "purge_events": lambda c: queue.purge_events(c, state="dispatched", before=NOW, limit=500),
     "purge_events: nothing": lambda c: queue.purge_events(
         c, state="dead", before=NOW - timedelta(days=1), limit=500
@@ -161,6 +189,22 @@ def test_a_dispatcher_looks_at_few_rows(engine: Engine, name: str) -> None:
     """Half of the events are due, and half are done: neither costs anything."""
     for statement, rows in looked_at(engine, DISPATCHER[name]).items():
         assert rows <= FEW, statement
+
+
+def test_an_empty_queue_is_looked_at_by_its_index(engine: Engine) -> None:
+    """Also while PostgreSQL believes that a quarter of all events are due: then the first row would do."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        asked.append((statement, parameters))
+
+    with engine.connect() as connection:
+        event.listen(engine, "before_cursor_execute", note)
+        queue.has_due(connection, NOW)
+        event.remove(engine, "before_cursor_execute", note)
+        statement, parameters = asked[-1]
+        plan = " ".join(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars())
+    assert "incoming_event_due_idx" in plan
 
 
 @pytest.mark.parametrize("name", PAGES)
