@@ -10,7 +10,7 @@ from uuid import UUID
 from airflow_incoming.core.conf import build_conf, conf_size
 from airflow_incoming.core.credentials import authenticate
 from airflow_incoming.core.errors import BodyTooLarge, ConfTooLarge
-from airflow_incoming.core.extent import conf_bound, measure
+from airflow_incoming.core.extent import Extent, conf_bound, guess, measure
 from airflow_incoming.core.fingerprint import fingerprint
 from airflow_incoming.core.flatten import flatten
 from airflow_incoming.core.integration import Configuration
@@ -62,9 +62,12 @@ def admit(
     payload = parse_json(request.body, max_containers=policy.max_parameters * NESTING)
     event = _event(request, endpoint, _claim(request, endpoint, payload), now, event_id)
     max_conf = limits.conf or policy.max_conf
-    extent = measure(payload)
-    bound = conf_bound(extent, request.body, endpoint.configuration, event.headers)
-    if bound > max_conf or extent.parameters > policy.max_parameters:
+
+    def fits(extent: Extent) -> bool:
+        bound = conf_bound(extent, request.body, endpoint.configuration, event.headers)
+        return bound <= max_conf and extent.parameters <= policy.max_parameters
+
+    if not fits(guess(request.body)) and not fits(measure(payload)):
         _check_exactly(event, payload, endpoint.configuration, policy, max_conf)
     return event
 

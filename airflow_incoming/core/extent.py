@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
+from airflow_incoming.core.flatten import MAX_DEPTH
 from airflow_incoming.core.integration import Configuration
 
 _CONTAINERS: frozenset[type] = frozenset({dict, list})
@@ -32,6 +33,17 @@ class Extent:
 
     parameters: int
     characters: int
+
+
+def guess(body: bytes) -> Extent:
+    """Return an extent that the payload of a body doesn't exceed, without looking at the payload.
+
+    Of most small bodies it shows that they are within their limits. There are no more parameters than commas
+    and one; and no name is longer than the body, but for the number and the dot that each level adds.
+    """
+    parameters = body.count(b",") + 1
+    longest = len(body) + MAX_DEPTH * (len(str(parameters)) + 1)
+    return Extent(parameters=parameters, characters=parameters * longest)
 
 
 def measure(payload: dict[str, Any] | list[Any]) -> Extent:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_incoming.core.conf import build_conf, conf_size
-from airflow_incoming.core.extent import Extent, conf_bound, measure
+from airflow_incoming.core.extent import Extent, conf_bound, guess, measure
 from airflow_incoming.core.flatten import flatten
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.payload import parse_json
@@ -44,6 +44,9 @@ def test_no_conf_is_larger_than_its_bound(payload: Any, ascii_: bool, compact: b
         flat, configuration, event_id=EVENT_ID, integration="i" * 63, received_at=NOW, headers=headers
     )
     assert conf_size(conf) <= conf_bound(extent, body, configuration, headers)
+    guessed = guess(body)
+    assert guessed.parameters >= extent.parameters
+    assert guessed.characters >= extent.characters
 
 
 @pytest.mark.parametrize(
