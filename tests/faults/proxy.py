@@ -11,7 +11,7 @@ from typing import Literal
 
 #: What PostgreSQL's clients send instead of a start-up message: may we speak TLS, GSSAPI; cancel.
 _SPECIAL = (80877103, 80877104, 80877102)
-_STORES = b"INSERT INTO incoming_event"
+_STORES = b"EXECUTE incoming_append"
 
 
 class Commits:
