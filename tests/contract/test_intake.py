@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg2.extensions
 import pytest
 from sqlalchemy import Engine, event, func, select
 
@@ -72,12 +73,22 @@ def stored(engine: Engine) -> int:
 
 
 def count_statements(engine: Engine) -> list[str]:
+    """Return a list of what is sent from now on; on PostgreSQL by the driver: nothing hides there."""
     statements: list[str] = []
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def count(_c: Any, _cu: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
+    class Counting(psycopg2.extensions.cursor):
+        def execute(self, query: Any, values: Any = None) -> None:
+            statements.append(str(query))
+            super().execute(query, values)
 
+        def executemany(self, query: Any, rows: Any) -> None:
+            statements.extend([str(query)] * len(rows))
+            super().executemany(query, rows)
+
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "checkout", lambda raw, *_: setattr(raw, "cursor_factory", Counting))
+    else:
+        event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
     return statements
 
 
@@ -103,18 +114,11 @@ def test_a_batch_costs_a_bounded_number_of_statements(engine: Engine, dedup_memo
     """A hundred new events take as many statements as one: on PostgreSQL a single one, sent once."""
     intake = Intake(Inbox(engine), dedup_memory, clock=lambda: NOW)
     intake.take_in([(make_event(random_hash()), Future())])
-    statements, sent_for_each_row = count_statements(engine), []
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def look(_c: Any, _cu: Any, statement: str, _p: Any, _x: Any, executemany: bool) -> None:
-        # psycopg2 sends such a statement once for every row.
-        sent_for_each_row.extend([statement] if executemany and engine.dialect.name == "postgresql" else [])
-
+    statements = count_statements(engine)
     batch: list[tuple[Event, Future[Outcome]]] = [(make_event(random_hash()), Future()) for _ in range(100)]
     intake.take_in(batch)
     assert all(future.result(0).status == "accepted" for _, future in batch)
-    assert sent_for_each_row == []
-    assert len(statements) <= {"postgresql": 1}.get(engine.dialect.name, 4)
+    assert 1 <= len(statements) <= {"postgresql": 1}.get(engine.dialect.name, 4)
 
 
 def test_without_redis_the_database_decides(engine: Engine, clock: Clock) -> None:
