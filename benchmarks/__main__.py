@@ -92,11 +92,11 @@ def _measure(
         contenders = Contenders(ground, servers)
         session = Session(ground, contenders, results)
         results.client = session.client
-        for scenario in scenarios:
-            session.run(scenario)
         bench = Bench(ground=ground, contenders=contenders, figures=results.figures, quick=args.quick)
         for name in _figures(args):
             measure(bench, name)
+        for scenario in scenarios:  # they stop schedulers, in the middle of whatever these do
+            session.run(scenario)
     finally:
         servers.pause_none()
         processes.stop()

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from workbench.steps import Failed, step
 
 #: Modules of npm that are compared with, as of their day.
 NODE_RED = "node-red@4"
+#: Seconds that a server has to finish what it is doing before it is stopped.
+SETTLE = 0.5
 #: Sent by fetch() to see whether somebody answers; any status will do.
 PROBE = {"order": {"id": "probe"}}
 
@@ -40,11 +43,16 @@ class Server:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Let it run inside the block only, so that nobody pays for somebody else's background work."""
+        """Let it run inside the block only, so that nobody pays for somebody else's background work.
+
+        It may finish what it has in hand: a transaction that hangs open, in whatever database, keeps
+        PostgreSQL from removing rows that nobody needs any more, in all of them.
+        """
         self.signal(signal.SIGCONT)
         try:
             yield
         finally:
+            time.sleep(SETTLE)
             self.signal(signal.SIGSTOP)
 
     def signal(self, number: int) -> None:
