@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_incoming.core.redaction import redact_query
-from airflow_incoming.web.guard import is_under
-
-_SLASHES = re.compile("/{2,}")
+from airflow_incoming.web.paths import prefix_of
 
 
 class RedactedQuery:
@@ -27,13 +23,9 @@ class RedactedQuery:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
-        if scope["type"] == "http" and scope["query_string"] and self._is_ours(scope):
+        if scope.get("query_string") and prefix_of(scope, self._prefixes) is not None:
             behind = dict(scope)
             query = redact_query(scope["query_string"].decode("ascii", errors="replace"))
             scope["query_string"] = query.encode("ascii", errors="replace")
             scope = behind
         await self._app(scope, receive, send)
-
-    def _is_ours(self, scope: Scope) -> bool:
-        path = _SLASHES.sub("/", get_route_path(scope))  # as the guard reads it
-        return any(is_under(path, prefix) for prefix in self._prefixes)

@@ -7,7 +7,6 @@ passes untouched.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from airflow_incoming.core.addresses import Networks
 from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, Overloaded, RequestRejected
 from airflow_incoming.web.deadline import Deadline, Deadlines
 from airflow_incoming.web.framing import check_headers, with_length
+from airflow_incoming.web.paths import prefix_of
 from airflow_incoming.web.proxies import with_client
 from airflow_incoming.web.responses import Response, from_error
 
@@ -58,8 +58,6 @@ class GuardLimits:
 
 #: Called with the path of a refused request, the error, the sender's address, and bytes read so far.
 Refused = Callable[[str, Exception, str | None, int], None]
-
-_SLASHES = re.compile("/{2,}")
 
 
 class ClientGone(Exception):
@@ -104,7 +102,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one request."""
-        prefix = self._prefix_of(scope)
+        prefix = prefix_of(scope, self._prefixes)
         if prefix is None:
             await self._app(scope, receive, send)
             return
@@ -128,17 +126,6 @@ class Guard:
             await _end_unread(send)
         else:
             await self._refuse(refusal, scope, receive, send, unread=not place.complete)
-
-    def _prefix_of(self, scope: Scope) -> str | None:
-        if scope["type"] != "http":
-            return None
-        path = get_route_path(scope)
-        if "//" in path:  # what is behind us may take several slashes for one
-            path = _SLASHES.sub("/", path)
-        for prefix in self._prefixes:  # a generator would cost every request to Airflow twice as much
-            if is_under(path, prefix):
-                return prefix
-        return None
 
     async def _admit(
         self, scope: Scope, receive: Receive, place: _Place, limits: GuardLimits
@@ -272,11 +259,6 @@ class _Replay:
             return await self._receive()
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
-
-
-def is_under(path: str, prefix: str) -> bool:
-    """Tell whether a path is the prefix or continues it with a slash."""
-    return path.startswith(prefix) and (len(path) == len(prefix) or path[len(prefix)] == "/")
 
 
 async def _read(receive: Receive, place: _Place, limits: GuardLimits) -> bytes:

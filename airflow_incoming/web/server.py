@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from airflow_incoming.core.errors import EndpointNotFound
 from airflow_incoming.services.journal import FieldsFormatter
 from airflow_incoming.web.asgi import create_receiver_app, send_response
-from airflow_incoming.web.guard import Guard, is_under
+from airflow_incoming.web.guard import Guard
+from airflow_incoming.web.paths import is_under
 from airflow_incoming.web.protocol import MAX_HEAD, BoundedHeadProtocol
 from airflow_incoming.web.responses import from_error
 
