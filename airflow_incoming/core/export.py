@@ -49,19 +49,24 @@ _FORMULA = re.compile(
 
 
 def parameters_of(event: EventRecord) -> dict[str, Leaf]:
-    """Return a whole event's parameters: ``body.order.id``, ``query.source``.
+    """Return a whole event's parameters: ``body.order.id``, ``query.source``."""
+    named = body_parameters(event)
+    for name, values in parse_qs(event.query, keep_blank_values=True).items():
+        named[f"query.{name}"] = values[0] if len(values) == 1 else json.dumps(values)
+    return named
 
-    A body that this release can't read, as an older one may have stored it, is one parameter, ``body``.
+
+def body_parameters(event: EventRecord) -> dict[str, Leaf]:
+    """Return those of its body.
+
+    One that this release can't read, as an older one may have stored it, is one parameter, ``body``.
     """
     body = event.body or "{}"
     try:
         flat = flatten(parse_json(body.encode()), max_parameters=None)
-        named: dict[str, Leaf] = {f"body.{name}": value for name, value in flat.items()}
     except RequestRejected:
-        named = {"body": body}
-    for name, values in parse_qs(event.query, keep_blank_values=True).items():
-        named[f"query.{name}"] = values[0] if len(values) == 1 else json.dumps(values)
-    return named
+        return {"body": body}
+    return {f"body.{name}": value for name, value in flat.items()}
 
 
 def as_csv(events: Iterable[EventRecord]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from airflow_incoming.core.export import parameters_of
+from airflow_incoming.core.export import body_parameters
 from airflow_incoming.core.flatten import Leaf
 from airflow_incoming.core.records import EventRecord
 
@@ -31,7 +31,7 @@ class EventParts:
 def parts_of(event: EventRecord) -> EventParts:
     """Return the parts of a whole event."""
     body = event.body or "{}"
-    flat = [item for item in parameters_of(event).items() if not item[0].startswith("query.")]
+    flat = list(body_parameters(event).items())
     return EventParts(
         parameters=tuple(flat[:SHOWN]),
         more=max(len(flat) - SHOWN, 0),
