@@ -13,6 +13,8 @@ from airflow_incoming.core.messages import Started
 
 EventState = Literal["accepted", "held", "dispatched", "failed", "dead"]
 EVENT_STATES: tuple[EventState, ...] = ("accepted", "held", "dispatched", "failed", "dead")
+#: Those of events that didn't run yet.
+PENDING_STATES: tuple[EventState, ...] = ("accepted", "failed", "held")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

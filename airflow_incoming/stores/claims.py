@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.stores.redis_connection import exchange
+from airflow_incoming.stores.redis_connection import ask
 
 if TYPE_CHECKING:
     from airflow_incoming.stores.redis_connection import Client
@@ -107,9 +106,7 @@ class Claims:
         return bool(self._call(_RELEASE, hash_, [run_id]))
 
     def _call(self, script: str, hash_: str, arguments: Sequence[str | int]) -> Any:
-        (answer,) = exchange(self._client, [("EVAL", script, 1, self._prefix + hash_, *arguments)])
-        if isinstance(answer, Exception):
-            raise RedisUnavailable(f"Redis can't be asked ({type(answer).__name__}: {answer}).") from answer
+        (answer,) = ask(self._client, [("EVAL", script, 1, self._prefix + hash_, *arguments)])
         return answer
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from airflow_incoming.core.records import Integration
+from airflow_incoming.core.records import PENDING_STATES, Integration
 from airflow_incoming.db import tables
 
 _event = tables.event
@@ -45,5 +45,5 @@ def _of(integration: Integration) -> tuple[ColumnElement[bool], ...]:
     return (
         _event.c.integration == integration.name,  # for the index
         _event.c.integration_id == integration.id,
-        _event.c.state.in_(("accepted", "failed", "held")),
+        _event.c.state.in_(PENDING_STATES),
     )

@@ -25,13 +25,12 @@ from sqlalchemy import (
 )
 
 from airflow_incoming.core.messages import Event, Started
+from airflow_incoming.core.records import PENDING_STATES
 from airflow_incoming.db import tables
 from airflow_incoming.stores import queue_postgresql
 
 _event = tables.event
 
-#: The states of events that didn't run yet.
-PENDING = ("accepted", "failed", "held")
 #: Characters of a name in the index of what is awaited: an entry of PostgreSQL's has 2700 bytes at most.
 LONGEST_NAME = 600
 
@@ -200,7 +199,7 @@ def release_waiting(connection: Connection, name: str, now: datetime, *, limit: 
 def pending_ids(connection: Connection, integration_id: UUID, name: str, *, limit: int) -> list[UUID]:
     """Return up to ``limit`` events of an integration that didn't run yet."""
     ids: list[UUID] = []
-    for state in PENDING:
+    for state in PENDING_STATES:
         query = _oldest(name, state, limit - len(ids)).where(_event.c.integration_id == integration_id)
         ids += connection.scalars(query) if len(ids) < limit else ()
     return ids
@@ -211,7 +210,7 @@ def discard(connection: Connection, event_ids: Iterable[UUID], reason: str, now:
     ids = list(event_ids)
     statement = (
         update(_event)
-        .where(_event.c.id.in_(ids), _event.c.state.in_(PENDING))
+        .where(_event.c.id.in_(ids), _event.c.state.in_(PENDING_STATES))
         .values(state="dead", due_at=None, waiting_for=None, error=reason, ended_at=now)
     )
     return connection.execute(statement).rowcount

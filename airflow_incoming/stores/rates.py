@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.units import Rate
-from airflow_incoming.stores.redis_connection import exchange
+from airflow_incoming.stores.redis_connection import ask
 
 if TYPE_CHECKING:
     from airflow_incoming.stores.redis_connection import Client
@@ -94,13 +93,10 @@ class RedisRates:
         # Not by the script's hash: a server that has lost it would cost a second round trip.
         commands = [
             (
-                *("EVAL", _TAKE, 1, f"{self._prefix}{ask.key}:{ask.rate}"),
-                *(ask.rate.period * 1_000_000, ask.rate.count, ask.count),
+                *("EVAL", _TAKE, 1, f"{self._prefix}{one.key}:{one.rate}"),
+                *(one.rate.period * 1_000_000, one.rate.count, one.count),
             )
-            for ask in asks
+            for one in asks
         ]
-        answers = exchange(self._client, commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise RedisUnavailable(f"Redis refuses: {type(answer).__name__}") from answer
+        answers = ask(self._client, commands)
         return [Grant(int(granted), wait / 1_000_000) for granted, wait in answers]

@@ -41,6 +41,15 @@ def exchange(client: Client, commands: Sequence[Command]) -> list[Any]:
         raise RedisUnavailable(f"Redis can't be asked ({type(error).__name__}: {error}).") from error
 
 
+def ask(client: Client, commands: Sequence[Command]) -> list[Any]:
+    """Do the same where no command may be refused: raises RedisUnavailable then, too."""
+    answers = exchange(client, commands)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise RedisUnavailable(f"Redis refuses ({type(answer).__name__}: {answer}).") from answer
+    return answers
+
+
 def for_each(
     client: Client, script: str, command: Callable[..., Command]
 ) -> Callable[[Sequence[str], Sequence[Any]], list[Any]]:

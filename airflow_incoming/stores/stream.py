@@ -26,7 +26,7 @@ from airflow_incoming.core.stream import (
     parse_position,
     size_of,
 )
-from airflow_incoming.stores.redis_connection import exchange, spread
+from airflow_incoming.stores.redis_connection import ask, spread
 
 if TYPE_CHECKING:
     from airflow_incoming.stores.redis_connection import Client
@@ -159,7 +159,7 @@ class RedisStream:
             streams.setdefault(self._keys.events(entry.integration), []).append(entry)
         commands = [command for key, added in streams.items() for command in self._appending(key, added)]
         try:
-            self._exchange(commands)
+            ask(self._client, commands)
         except RedisUnavailable:
             self._room.clear()
             raise
@@ -182,47 +182,41 @@ class RedisStream:
     def announce(self, names: Iterable[str]) -> bool:
         """See :class:`EventStream`; one round trip. Each node of a cluster may lose its memory."""
         told = json.dumps(sorted(names))
-        *is_new, _ = self._exchange(
+        *is_new, _ = ask(
+            self._client,
             [
                 *(("SET", key, "1", "NX") for key in spread(self._client, self._keys.memory)),
                 ("SET", self._keys.names, told, "PX", milliseconds(NAMES_KEPT)),
-            ]
+            ],
         )
         return not any(is_new)
 
     def names(self) -> frozenset[str] | None:
         """See :class:`EventStream`."""
-        (told,) = self._exchange([("GET", self._keys.names)])
+        (told,) = ask(self._client, [("GET", self._keys.names)])
         return frozenset(json.loads(told)) if isinstance(told, bytes) else None
 
     def now(self, integration: str) -> Position:
         """See :class:`EventStream`; the clock is that of the node which has the stream."""
-        ((seconds, microseconds),) = self._exchange([("EVAL", _NOW, 1, self._keys.events(integration))])
+        ((seconds, microseconds),) = ask(self._client, [("EVAL", _NOW, 1, self._keys.events(integration))])
         return before(int(seconds) * 1000 + int(microseconds) // 1000)
 
     def read(self, integration: str, *, after: Position, limit: int) -> list[tuple[Position, dict[str, str]]]:
         """See :class:`EventStream`."""
-        (entries,) = self._exchange(
-            [("XRANGE", self._keys.events(integration), f"({after}", "+", "COUNT", limit)]
+        (entries,) = ask(
+            self._client, [("XRANGE", self._keys.events(integration), f"({after}", "+", "COUNT", limit)]
         )
         return [entry_of_answer(entry) for entry in entries]
 
     def take(self, integration: str, take: Take) -> bool:
         """See :class:`EventStream`."""
-        ((taken,),) = self._exchange([take_command(self._keys, integration, [take])])
+        ((taken,),) = ask(self._client, [take_command(self._keys, integration, [take])])
         return bool(taken)
 
     def own(self, integration: str, *, taker: str) -> Position | None:
         """See :class:`EventStream`."""
-        (held,) = self._exchange([("GET", self._keys.own(integration, taker))])
+        (held,) = ask(self._client, [("GET", self._keys.own(integration, taker))])
         return parse_position(_text(held)) if held else None
-
-    def _exchange(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        answers = exchange(self._client, commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise RedisUnavailable(f"Redis refuses ({type(answer).__name__}).") from answer
-        return answers
 
 
 def take_command(keys: Keys, integration: str, takes: Sequence[Take]) -> tuple[Any, ...]:
