@@ -39,28 +39,30 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is missing")
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    from workbench.redis import RedisServer, find_redis
+def redis_binary() -> Path:
+    from workbench.redis import find_redis
 
     binary = find_redis(PREFIX)
     if binary is None:
         missing("redis-server")
     assert binary is not None
-    server = RedisServer(binary, tmp_path_factory.mktemp("redis")).start()
+    return binary
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    from workbench.redis import RedisServer
+
+    server = RedisServer(redis_binary(), tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
-    from workbench.redis import RedisCluster, find_redis
+    from workbench.redis import RedisCluster
 
-    binary = find_redis(PREFIX)
-    if binary is None:
-        missing("redis-server")
-    assert binary is not None
-    cluster = RedisCluster(binary, tmp_path_factory.mktemp("cluster")).form()
+    cluster = RedisCluster(redis_binary(), tmp_path_factory.mktemp("cluster")).form()
     yield cluster
     cluster.stop()
 
