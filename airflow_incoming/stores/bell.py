@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Seconds between two rings at least: a dispatcher that was woken takes all there is.
-PAUSE = 0.01
+PAUSE = 0.05
 #: Seconds until Redis is tried again after an error, and until a listener notices that it is to stop.
 RETRY, PATIENCE = 5.0, 1.0
 

@@ -28,9 +28,10 @@ for i, key in ipairs(KEYS) do
         if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
         value = false
     end
+    if not value or string.find(value, '\\n', 1, true) then value = '' end
     found[i] = value
 end
-return found
+return table.concat(found, '\\n')
 """
 _REMEMBER = """
 for i, key in ipairs(KEYS) do
@@ -205,8 +206,8 @@ def _encode(known: Known) -> str:
 
 
 def _decode(answer: Any) -> Known | None:
-    """Return what a key holds; None where it is absent or not ours."""
-    if not isinstance(answer, bytes):
+    """Return what a key holds; None where that is nothing, or not ours."""
+    if not isinstance(answer, bytes) or not answer:
         return None
     try:
         event_id, _, slid_at = answer.decode("ascii").partition(":")

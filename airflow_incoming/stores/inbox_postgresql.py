@@ -8,7 +8,7 @@ nothing, speaks for it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -64,7 +64,7 @@ WITH sent AS MATERIALIZED (
     WHERE hash IS NULL OR claimed.event_id = sent.id
     ON CONFLICT (id) DO NOTHING
 )
-SELECT sent.id, claimed.event_id FROM sent JOIN claimed USING (hash)
+SELECT sent.id, claimed.event_id FROM sent JOIN claimed USING (hash) WHERE claimed.event_id <> sent.id
 """
 
 _TYPES = {
@@ -85,7 +85,7 @@ _STATEMENT = Statement(
 
 
 def append(engine: Engine, events: Sequence[Event], *, now: datetime) -> dict[UUID, UUID]:
-    """See :meth:`airflow_incoming.stores.inbox.Inbox.append`; of events without a hash it says nothing."""
+    """See :meth:`airflow_incoming.stores.inbox.Inbox.append`; says who owns the hashes of duplicates alone."""
     arrays = _arrays(events, now)
     is_large = sum(len(event.body) for event in events) > LARGE
     before = [_COMPRESS_FAST] if is_large else []
@@ -101,22 +101,32 @@ def append(engine: Engine, events: Sequence[Event], *, now: datetime) -> dict[UU
 
 
 def _arrays(events: Sequence[Event], now: datetime) -> dict[str, Any]:
+    """Return the parameters. Of bodies psycopg2 makes an array, of all else we do: in a third of the time."""
     claims = [event.claim for event in events]
     return {
         "now": now,
-        "id": [str(event.id) for event in events],
-        "integration_id": [str(event.integration_id) for event in events],
-        "integration": [event.integration for event in events],
-        "version_id": [str(event.version_id) for event in events],
-        "received_at": [event.received_at for event in events],
-        "hash": [None if claim is None else claim.hash for claim in claims],
-        "expires_at": [None if claim is None else now + claim.window for claim in claims],
+        "id": _array(event.id.hex for event in events),
+        "integration_id": _array(event.integration_id.hex for event in events),
+        "integration": _array(_quoted(event.integration) for event in events),
+        "version_id": _array(event.version_id.hex for event in events),
+        "received_at": _array(event.received_at.isoformat() for event in events),
+        "hash": _array(None if claim is None else claim.hash for claim in claims),
+        "expires_at": _array(None if claim is None else (now + claim.window).isoformat() for claim in claims),
         "body": [event.body for event in events],
-        "headers": [json.dumps(dict(event.headers)) for event in events],
-        "query": [event.query for event in events],
-        "remote": [event.remote for event in events],
-        "replay_of": [None if event.replay_of is None else str(event.replay_of) for event in events],
+        "headers": _array(_quoted(json.dumps(dict(event.headers))) for event in events),
+        "query": _array(_quoted(event.query) for event in events),
+        "remote": _array(None if event.remote is None else _quoted(event.remote) for event in events),
+        "replay_of": _array(None if event.replay_of is None else event.replay_of.hex for event in events),
     }
+
+
+def _array(elements: Iterable[str | None]) -> str:
+    """Return an array as PostgreSQL reads it, of elements without any of its special characters, or quoted."""
+    return "{%s}" % ",".join("NULL" if element is None else element for element in elements)
+
+
+def _quoted(text: str) -> str:
+    return '"%s"' % text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _uuid(value: UUID | str) -> UUID:
