@@ -85,7 +85,7 @@ _STATEMENT = Statement(
 
 
 def append(engine: Engine, events: Sequence[Event], *, now: datetime) -> dict[UUID, UUID]:
-    """See :meth:`airflow_incoming.stores.inbox.Inbox.append`; says who owns the hashes of duplicates alone."""
+    """See :meth:`airflow_incoming.stores.inbox.Inbox.append`; returns the owners of duplicates alone."""
     arrays = _arrays(events, now)
     is_large = sum(len(event.body) for event in events) > LARGE
     before = [_COMPRESS_FAST] if is_large else []
@@ -121,12 +121,12 @@ def _arrays(events: Sequence[Event], now: datetime) -> dict[str, Any]:
 
 
 def _array(elements: Iterable[str | None]) -> str:
-    """Return an array as PostgreSQL reads it, of elements without any of its special characters, or quoted."""
-    return "{%s}" % ",".join("NULL" if element is None else element for element in elements)
+    """Return an array as PostgreSQL reads it; elements are quoted, or have no character special to it."""
+    return "{" + ",".join("NULL" if element is None else element for element in elements) + "}"
 
 
 def _quoted(text: str) -> str:
-    return '"%s"' % text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _uuid(value: UUID | str) -> UUID:

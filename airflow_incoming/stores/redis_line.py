@@ -1,8 +1,8 @@
 """Commands over connections that are kept, for who asks hundreds of times a second beside other threads.
 
-redis-py takes a connection out of its pool for every command and looks whether something unread is in it. That
-is six system calls beside the two that the command needs, and around each Python gives its lock away: to whoever
-answers requests meanwhile, and keeps it for as long as that takes.
+redis-py takes a connection out of its pool for every command and looks whether something unread is in it.
+That is six system calls beside the two that the command needs, and around each Python gives its lock away: to
+whoever answers requests meanwhile, and keeps it for as long as that takes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Line:
 
         connection = self._take()
         try:
-            connection.send_command(*arguments)
+            connection.send_command(*arguments)  # type: ignore[no-untyped-call]  # redis-py
             answer = connection.read_response(disconnect_on_error=True)
         except ResponseError:
             self._kept.append(connection)
@@ -64,5 +64,5 @@ class Line:
         return self._pool.get_connection()
 
     def _give_back(self, connection: Connection) -> None:
-        connection.disconnect()
+        connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py
         self._pool.release(connection)

@@ -58,13 +58,22 @@ def test_remembering_again_replaces(dedup_memory: DedupMemory) -> None:
     assert dedup_memory.look({"ff": WEEK}) == {"ff": newer}
 
 
-@pytest.mark.parametrize("garbage", [("SET", "test:dedup:gg", "garbage"), ("LPUSH", "test:dedup:gg", "x")])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        ("SET", "test:dedup:gg", "garbage"),
+        ("SET", "test:dedup:gg", "two\nlines"),
+        ("LPUSH", "test:dedup:gg", "x"),
+    ],
+)
 def test_garbage_at_our_keys_is_unknown(any_redis, garbage) -> None:  # type: ignore[no-untyped-def]
-    """What isn't ours says nothing; the database decides."""
+    """What isn't ours says nothing, not of other hashes either; the database decides."""
     any_redis.client().execute_command(*garbage)
     client = connect(any_redis.url)
-    assert RedisDedup(client, prefix="test").look({"gg": WEEK}) == {}
-    assert RedisDedup(client, prefix="test").peek(["gg"]) == {}
+    memory = RedisDedup(client, prefix="test")
+    memory.remember([Memory("gh", KNOWN, WEEK)])
+    assert memory.look({"gf": WEEK, "gg": WEEK, "gh": WEEK}) == {"gh": KNOWN}
+    assert memory.peek(["gg"]) == {}
     client.close()
 
 

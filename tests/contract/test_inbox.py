@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, func, select
@@ -130,6 +132,59 @@ def test_body_headers_and_large_text_come_back_exactly(engine: Engine) -> None:
     with engine.connect() as connection:
         row = connection.execute(select(tables.event)).one()
     assert (row.body, row.headers, row.received_at, row.id) == (body, dict(event.headers), NOW, event.id)
+
+
+@pytest.mark.parametrize("hash_", [None, "b" * 64])
+def test_whatever_surrounds_a_body_comes_back_exactly(engine: Engine, hash_: str | None) -> None:
+    """Nothing in it is taken for punctuation, or for NULL, which is a name that an integration may have."""
+    texts = [
+        "",
+        "null",
+        "NULL",
+        "{}",
+        ",",
+        '"',
+        "\\",
+        '\\"',
+        "\\\\,",
+        "'",
+        "a b",
+        "%s %(id)s",
+        ":id",
+        "$1",
+        "Zoë 🚀",
+        "\t\n",
+    ]
+    sent = [
+        replace(
+            make_event(hash_ and f"{number:064x}"),
+            integration="null",
+            headers={text: text, "x": text},
+            query=text,
+            remote=text,
+            replay_of=None if number % 2 else UUID(int=number),
+        )
+        for number, text in enumerate([*texts, "".join(texts)])
+    ]
+    Inbox(engine).append([*sent, replace(make_event(), remote=None)], now=NOW)
+    with engine.connect() as connection:
+        rows = connection.execute(select(tables.event).order_by(tables.event.c.id)).all()
+    assert [
+        (row.id, row.integration, row.headers, row.query, row.remote, row.replay_of, row.dedup_hash)
+        for row in rows[:-1]
+    ] == [
+        (
+            one.id,
+            "null",
+            dict(one.headers),
+            one.query,
+            one.remote,
+            one.replay_of,
+            one.claim and one.claim.hash,
+        )
+        for one in sent
+    ]
+    assert rows[-1].remote is None
 
 
 def test_database_out_of_reach_is_unavailable() -> None:
