@@ -194,8 +194,8 @@ def diagnosis() -> Diagnosis:
     )
 
 
-def dispatch_loop() -> DispatchLoop:
-    """Return a dispatcher in the loop that runs it."""
+def dispatch_loop(*, shares_process: bool = False) -> DispatchLoop:
+    """Return a dispatcher in the loop that runs it; ``shares_process``: beside Airflow's API."""
     from airflow_incoming.services.launch import AirflowLauncher
 
     options = settings()
@@ -219,7 +219,13 @@ def dispatch_loop() -> DispatchLoop:
         measure=None if emit is None else partial(measure, engine(), emit),
         publisher=publishes,
     )
-    return DispatchLoop(one, housekeeping, interval=options.dispatch_interval, bell=bell())
+    return DispatchLoop(
+        one,
+        housekeeping,
+        interval=options.dispatch_interval,
+        bell=bell(),
+        shares_process=shares_process,
+    )
 
 
 def guard_limits() -> GuardLimits:
@@ -292,7 +298,7 @@ def _parts(*, dispatches: bool) -> Parts:
         memory=memory(),
         rates=rates(),
         cipher=FernetCipher(),
-        loop=dispatch_loop() if dispatches else None,
+        loop=dispatch_loop(shares_process=True) if dispatches else None,
         bell=None if dispatches else bell(),
         policy=AdmissionPolicy(
             max_body=options.max_body,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -17,10 +21,18 @@ log = logging.getLogger(__name__)
 #: Seconds after a first failure, then twice as many each time, up to the longest.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 8.0
+#: In a process that answers requests, too: seconds for which a thread may keep Python's lock from others
+#: while a batch is dispatched (by default it is ten times as long), for what part of a batch's time they
+#: have the process to themselves after it, and how many seconds that is at most.
+TURN = 0.0005
+REST, LONGEST_REST = 0.3, 0.1
 
 
 class DispatchLoop:
-    """Runs a dispatcher and its housekeeping in a thread until stopped."""
+    """Runs a dispatcher and its housekeeping in a thread until stopped.
+
+    ``shares_process``: others answer requests in this process, and are left time to.
+    """
 
     def __init__(
         self,
@@ -29,11 +41,13 @@ class DispatchLoop:
         *,
         interval: timedelta,
         bell: Bell | None = None,
+        shares_process: bool = False,
     ) -> None:
         self._dispatcher = dispatcher
         self._housekeeping = housekeeping
         self._interval = interval.total_seconds()
         self._bell = bell
+        self._shares_process = shares_process
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -80,7 +94,7 @@ class DispatchLoop:
         while not self._stopping.is_set():
             self._woken.clear()
             try:
-                busy = self._dispatcher.dispatch_batch().total > 0
+                busy = self._dispatch_batch()
                 busy = self._housekeeping.tick() or busy
                 failures = 0
             except DatabaseUnavailable as error:
@@ -93,6 +107,28 @@ class DispatchLoop:
                 self._stopping.wait(pause_after(failures))
             elif not busy:
                 self._woken.wait(self._interval)
+
+    def _dispatch_batch(self) -> bool:
+        """Dispatch a batch; tell whether there was anything in it."""
+        if not self._shares_process:
+            return self._dispatcher.dispatch_batch().total > 0
+        began = time.monotonic()
+        with short_turns():
+            busy = self._dispatcher.dispatch_batch().total > 0
+        if busy:
+            self._stopping.wait(min(REST * (time.monotonic() - began), LONGEST_REST))
+        return busy
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Have the threads of this process take turns more often inside the block."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, TURN))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual + 5e-7)  # Python cuts off what is less than a microsecond
 
 
 def pause_after(failures: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from benchmarks.servers import Server
 from workbench.processes import fetch
 from workbench.steps import step
 
-#: Seconds between two looks at Airflow's health, as an impatient load balancer would.
-PAUSE = 0.05
+#: Seconds between two looks at Airflow's health at most, and never twice the same: regular ones would fall in
+#: step with batches, and see the same part of each.
+PAUSE = 0.1
 
 
 def mixed(bench: Bench) -> None:
@@ -84,7 +86,7 @@ def _looking(url: str) -> Iterator[list[float]]:
     stopping = threading.Event()
 
     def work() -> None:
-        while not stopping.wait(PAUSE):
+        while not stopping.wait(random.uniform(0, PAUSE)):
             began = time.perf_counter()
             status, _, _ = fetch(url)
             assert status == 200, status
