@@ -25,7 +25,7 @@ class Line:
         self._kept: deque[Connection] = deque()
 
     def ask(self, *arguments: Any) -> Any:
-        """Send a command and return its answer; once more where the connection was closed meanwhile.
+        """Send a command and return its answer, in bytes; once more where the connection was closed meanwhile.
 
         The command has to be one that may be done twice. Raises redis-py's errors.
         """
@@ -39,17 +39,17 @@ class Line:
             return self._exchange(arguments)
 
     def _exchange(self, arguments: tuple[Any, ...]) -> Any:
-        from redis.exceptions import ResponseError
+        from redis.exceptions import NoScriptError
 
         connection = self._take()
         try:
             connection.send_command(*arguments)  # type: ignore[no-untyped-call]  # redis-py
-            answer = connection.read_response(disconnect_on_error=True)
-        except ResponseError:
+            answer = connection.read_response(disable_decoding=True, disconnect_on_error=True)
+        except NoScriptError:
             self._kept.append(connection)
             raise
         except BaseException:
-            # The pool connects anew: by Sentinel perhaps to another server.
+            # The pool connects anew, perhaps to another server: this one may be a replica by now.
             self._give_back(connection)
             raise
         self._kept.append(connection)

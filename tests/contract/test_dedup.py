@@ -135,6 +135,16 @@ def test_peeking_tells_how_long_and_slides_nothing(dedup_memory: DedupMemory) ->
     assert dedup_memory.peek([]) == {}
 
 
+@pytest.mark.parametrize("option", ["decode_responses=1", "protocol=2", "protocol=3"])
+def test_options_of_the_client_change_nothing(redis_server: RedisServer, option: str) -> None:
+    """Whoever names them in the URL means them for something else."""
+    client = connect(f"{redis_server.url}?{option}")
+    memory = RedisDedup(client, prefix="test")
+    memory.remember([Memory("aa", KNOWN, WEEK), Memory("bb", KNOWN, WEEK)])
+    assert memory.look({"aa": WEEK, "cc": WEEK, "bb": WEEK}) == {"aa": KNOWN, "bb": KNOWN}
+    client.close()
+
+
 def test_a_batch_is_one_command(redis_server: RedisServer) -> None:
     """Looking at a hundred hashes, and remembering them, each costs one command and one round trip."""
     client = connect(redis_server.url)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError
 from redis.exceptions import TimeoutError as TooSlow
 
 from airflow_incoming.stores.redis_connection import connect
@@ -75,13 +75,26 @@ def test_a_late_answer_is_nobodys(client: Redis) -> None:
     assert line.ask("ECHO", "mine") == b"mine"
 
 
-def test_a_refused_command_keeps_the_connection(client: Redis) -> None:
-    """A refusal is an answer, too."""
+def test_a_server_without_the_script_is_asked_again_over_the_same_connection(client: Redis) -> None:
+    """As after a restart, for every script."""
     line = Line(client)
     before = line.ask("CLIENT", "ID")
-    with pytest.raises(ResponseError):
+    with pytest.raises(NoScriptError):
         line.ask("EVALSHA", "0" * 40, 0)
     assert line.ask("CLIENT", "ID") == before
+
+
+def test_any_other_refusal_ends_the_connection(client: Redis) -> None:
+    """A primary that has become a replica refuses for ever; its address may lead to the new one by now."""
+    line = Line(client)
+    before = line.ask("CLIENT", "ID")
+    client.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(ReadOnlyError):
+            line.ask("SET", "key", "value")
+    finally:
+        client.replicaof("NO", "ONE")
+    assert line.ask("CLIENT", "ID") != before
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
