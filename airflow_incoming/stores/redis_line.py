@@ -25,7 +25,7 @@ class Line:
         self._kept: deque[Connection] = deque()
 
     def ask(self, *arguments: Any) -> Any:
-        """Send a command and return its answer, in bytes; once more where the connection was closed meanwhile.
+        """Send a command and return its answer, in bytes; again where the connection was closed meanwhile.
 
         The command has to be one that may be done twice. Raises redis-py's errors.
         """
