@@ -45,6 +45,6 @@ class EventIds:
         if self._process == os.getpid():  # else these bits are somebody else's, too
             for word in self._random:
                 return word
-        self._process = os.getpid()
         self._random = iter(_WORDS.unpack(os.urandom(_WORDS.size)))
+        self._process = os.getpid()
         return next(self._random)

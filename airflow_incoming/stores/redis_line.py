@@ -34,8 +34,9 @@ class Line:
         try:
             return self._exchange(arguments)
         except Broken:
-            while self._kept:  # whatever closed this one has closed the others, too
-                self._give_back(self._kept.popleft())
+            with suppress(IndexError):  # whatever closed this one has closed the others, too
+                while True:
+                    self._give_back(self._kept.popleft())
             return self._exchange(arguments)
 
     def _exchange(self, arguments: tuple[Any, ...]) -> Any:

@@ -105,10 +105,12 @@ def test_a_forked_process_connects_by_itself(client: Redis) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        os.write(writing, str(line.ask("CLIENT", "ID")).encode())
-        os._exit(0)
+        try:
+            os.write(writing, str(line.ask("CLIENT", "ID")).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
     os.waitpid(child, 0)
     assert int(os.read(reading, 100)) != mine
     assert line.ask("CLIENT", "ID") == mine
     os.close(reading)
-    os.close(writing)

@@ -71,10 +71,12 @@ def test_a_forked_process_has_random_bits_of_its_own() -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        os.write(writing, ids.make().bytes)
-        os._exit(0)
+        try:
+            os.write(writing, ids.make().bytes)
+        finally:
+            os._exit(0)
+    os.close(writing)
     os.waitpid(child, 0)
     theirs = UUID(bytes=os.read(reading, 16))
     assert theirs.int & (1 << 62) - 1 != ids.make().int & (1 << 62) - 1
     os.close(reading)
-    os.close(writing)
