@@ -17,7 +17,7 @@ from airflow_incoming.core.errors import Overloaded, RateLimited, Stopping, Unau
 from airflow_incoming.core.messages import Endpoint, Event, Listener, Outcome, Request
 from airflow_incoming.core.rates import RateLimiter
 from airflow_incoming.core.units import Rate
-from airflow_incoming.services.event_ids import EventIds
+from airflow_incoming.services.ids import make_id
 from airflow_incoming.services.rates import Rates
 from airflow_incoming.stores.directory import Directory, Snapshot
 
@@ -84,7 +84,6 @@ class Receiver:
         self._tally = tally
         self._clock = clock
         self._rates = rates
-        self._ids = EventIds()
         self._failure_rate = failure_rate
         self._lines = RateLimiter(monotonic)
         self._accept_timeout = accept_timeout
@@ -122,7 +121,7 @@ class Receiver:
             now = self._clock()
             listener = snapshot.listener(request.endpoint_id, now)
             endpoint = _endpoint(request, snapshot, listener)
-            event = admit(request, endpoint, self._policy, now=now, event_id=self._ids.make())
+            event = admit(request, endpoint, self._policy, now=now, event_id=make_id())
             future = self._pass_on(event, endpoint, listener)
         except Unauthorized as error:
             return self._turn_away(request, error, endpoint.name)

@@ -14,7 +14,6 @@ from secrets import randbelow
 from typing import Literal
 from uuid import UUID
 
-import uuid6
 from sqlalchemy import Connection, Engine
 
 from airflow_incoming.core.errors import IncomingError, RedisUnavailable
@@ -27,6 +26,7 @@ from airflow_incoming.core.redaction import first_redacted
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.audit import changing
 from airflow_incoming.services.claims import claimed_hashes, peek
+from airflow_incoming.services.ids import make_id
 from airflow_incoming.stores import events, inbox, integrations
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, Remembered
 
@@ -253,7 +253,7 @@ def _duplicate(each: _Candidate, owner: UUID) -> Replay:
 
 def _new_id(above: UUID | None) -> UUID:
     """Return a new id; one that exceeds ``above`` even where a clock lags behind."""
-    made = uuid6.uuid7()
+    made = make_id()
     if above is None or made > above:
         return made
     return UUID(int=above.int + 1 + randbelow(2**61))

@@ -15,13 +15,13 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-import uuid6
 from sqlalchemy import Connection, Engine
 
 from airflow_incoming.core.errors import DatabaseUnavailable, EndpointNotFound, RateLimited, Unauthorized
 from airflow_incoming.core.messages import Endpoint, Event, Outcome
 from airflow_incoming.core.records import HourCount, RequestRecord
 from airflow_incoming.db.engine import transaction
+from airflow_incoming.services.ids import make_id
 from airflow_incoming.services.keys import IssuedToken
 from airflow_incoming.services.metrics import NoMetrics
 from airflow_incoming.services.notes import (
@@ -262,7 +262,7 @@ def _records(connection: Connection, notes: list[Note]) -> list[RequestRecord]:
             integration_id, integration = names[note.endpoint_id]
             note = note._replace(reason=NOT_LIVE) if note.code == EndpointNotFound.code else note
         record = RequestRecord(
-            id=uuid6.uuid7(),
+            id=make_id(),
             integration_id=integration_id,
             integration=integration,
             **{name: getattr(note, name) for name in _COPIED},

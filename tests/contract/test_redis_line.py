@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ from redis.exceptions import TimeoutError as TooSlow
 
 from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.redis_line import Line
+from tests.forks import in_fork
 from workbench.redis import RedisServer
 
 
@@ -102,15 +102,5 @@ def test_a_forked_process_connects_by_itself(client: Redis) -> None:
     """Two processes on one connection would read each other's answers."""
     line = Line(client)
     mine = line.ask("CLIENT", "ID")
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.write(writing, str(line.ask("CLIENT", "ID")).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    assert int(os.read(reading, 100)) != mine
+    assert int(in_fork(lambda: str(line.ask("CLIENT", "ID")).encode())) != mine
     assert line.ask("CLIENT", "ID") == mine
-    os.close(reading)

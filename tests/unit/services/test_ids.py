@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from itertools import pairwise
@@ -10,14 +9,15 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from airflow_incoming.services.event_ids import EventIds
+from airflow_incoming.services.ids import Ids
+from tests.forks import in_fork
 
 NOON = 1_772_366_400_000 * 1_000_000
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:
     """With the milliseconds in front (RFC 9562, 5.7)."""
-    made = EventIds(lambda: NOON).make()
+    made = Ids(lambda: NOON).make()
     assert (made.version, made.variant) == (7, RFC_4122)
     assert made.int >> 80 == NOON // 1_000_000
 
@@ -25,7 +25,7 @@ def test_an_id_is_a_uuid_of_version_7() -> None:
 def test_ids_rise_with_the_clock() -> None:
     """Also within a millisecond, and they tell quarters of a microsecond."""
     clock = iter(range(NOON, NOON + 50_000_000, 250))
-    ids = EventIds(lambda: next(clock))
+    ids = Ids(lambda: next(clock))
     made = [ids.make() for _ in range(20_000)]
     assert made == sorted(made)
     assert made[-1].int >> 80 == NOON // 1_000_000 + 4  # 20 000 × 250 ns = 5 ms
@@ -35,14 +35,14 @@ def test_ids_rise_with_the_clock() -> None:
 def test_ids_rise_while_the_clock_stands_still_or_was_set_back(step: int) -> None:
     """And stay unique."""
     times = iter([NOON, *[NOON + step] * 1000])
-    ids = EventIds(lambda: next(times))
+    ids = Ids(lambda: next(times))
     made = [ids.make() for _ in range(1000)]
     assert all(before < after for before, after in pairwise(made))
 
 
 def test_thousands_a_second_dont_run_ahead_of_the_clock() -> None:
     """Or another process's ids would sort before those of a minute ago."""
-    ids = EventIds()
+    ids = Ids()
     for _ in range(20_000):
         last = ids.make()
     assert last.int >> 80 <= time.time_ns() // 1_000_000
@@ -50,7 +50,7 @@ def test_thousands_a_second_dont_run_ahead_of_the_clock() -> None:
 
 def test_threads_never_make_the_same_id() -> None:
     """They share the random bits that were fetched at once."""
-    ids = EventIds(lambda: NOON)
+    ids = Ids(lambda: NOON)
     made: list[UUID] = []
     threads = [
         threading.Thread(target=lambda: made.extend(ids.make() for _ in range(5000))) for _ in range(4)
@@ -66,17 +66,7 @@ def test_threads_never_make_the_same_id() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_has_random_bits_of_its_own() -> None:
     """Both go on from the same instant."""
-    ids = EventIds(lambda: NOON)
+    ids = Ids(lambda: NOON)
     ids.make()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.write(writing, ids.make().bytes)
-        finally:
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    theirs = UUID(bytes=os.read(reading, 16))
+    theirs = UUID(bytes=in_fork(lambda: ids.make().bytes))
     assert theirs.int & (1 << 62) - 1 != ids.make().int & (1 << 62) - 1
-    os.close(reading)

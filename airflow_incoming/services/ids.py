@@ -1,4 +1,4 @@
-"""Ids of events: UUIDs of version 7, which sort by the time at which they were made.
+"""Ids of events and requests: UUIDs of version 7, which sort by the time at which they were made.
 
 The library that Airflow uses counts milliseconds, and one more for each id of the same one: at thousands a
 second its ids run ahead of the clock, by minutes. It also asks the system for random bits each time, and then
@@ -20,7 +20,7 @@ _VERSION, _VARIANT = 7 << 76, 0b10 << 62
 _BELOW_VARIANT = (1 << 62) - 1
 
 
-class EventIds:
+class Ids:
     """Makes ids. For any number of threads, and for a process that was forked as well."""
 
     def __init__(self, nanoseconds: Callable[[], int] = time.time_ns) -> None:
@@ -48,3 +48,7 @@ class EventIds:
         self._random = iter(_WORDS.unpack(os.urandom(_WORDS.size)))
         self._process = os.getpid()
         return next(self._random)
+
+
+#: One for each process, as is its clock.
+make_id = Ids().make
