@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from airflow_incoming.core.errors import RedisUnavailable
-from airflow_incoming.stores.redis_connection import TIMEOUT, exchange, for_each, is_refused, spread
+from airflow_incoming.stores.redis_connection import (
+    TIMEOUT,
+    exchange,
+    for_each,
+    is_refused,
+    keep_line,
+    spread,
+)
 
 if TYPE_CHECKING:
     from airflow_incoming.stores.redis_connection import Client
@@ -135,9 +142,10 @@ class RedisDedup:
     def __init__(self, client: Client, *, prefix: str, timeout: float = TIMEOUT) -> None:
         self._client = client
         self._prefix = f"{prefix}:dedup:"
-        self._look = for_each(client, _LOOK, lambda key, window: ("GETEX", key, "PX", window))
+        line = keep_line(client)
+        self._look = for_each(line, _LOOK, lambda key, window: ("GETEX", key, "PX", window))
         self._remember = for_each(
-            client, _REMEMBER, lambda key, value, window: ("SET", key, value, "PX", window)
+            line, _REMEMBER, lambda key, value, window: ("SET", key, value, "PX", window)
         )
         self._timeout = timeout
 

@@ -51,8 +51,13 @@ def ask(client: Client, commands: Sequence[Command]) -> list[Any]:
     return answers
 
 
+def keep_line(client: Client) -> Line | Cluster:
+    """Return who keeps the connections over which :func:`for_each` asks; a cluster does as its client."""
+    return client if isinstance(client, Cluster) else Line(client)
+
+
 def for_each(
-    client: Client, script: str, command: Callable[..., Command]
+    line: Line | Cluster, script: str, command: Callable[..., Command]
 ) -> Callable[[Sequence[str], Sequence[Any]], list[Any]]:
     """Return what does the same to many keys, each with as many arguments, and returns their answers.
 
@@ -62,9 +67,9 @@ def for_each(
     """
     from redis.exceptions import NoScriptError, RedisError
 
-    if isinstance(client, Cluster):
-        return lambda keys, arguments: _accepted(exchange(client, _commands(command, keys, arguments)))
-    line, sha = Line(client), hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+    if isinstance(line, Cluster):
+        return lambda keys, arguments: _accepted(exchange(line, _commands(command, keys, arguments)))
+    sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
     def run(keys: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
         if not keys:

@@ -164,6 +164,17 @@ def test_a_batch_is_one_command(redis_server: RedisServer) -> None:
     }
 
 
+def test_looking_and_remembering_share_a_connection(redis_server: RedisServer) -> None:
+    """So a pool with little room has some left for the others."""
+    client = connect(f"{redis_server.url}?max_connections=2")
+    memory = RedisDedup(client, prefix="test")
+    for _ in range(3):
+        memory.remember([Memory("aa", KNOWN, WEEK)])
+        assert memory.look({"aa": WEEK}) == {"aa": KNOWN}
+        assert memory.peek(["aa"])["aa"].known == KNOWN
+    client.close()
+
+
 def test_a_redis_that_has_lost_its_scripts_is_given_them_again(redis_server: RedisServer) -> None:
     """As after a restart or a failover: nobody notices."""
     client = connect(redis_server.url)
