@@ -60,7 +60,10 @@ class Bell:
         self._thread.start()
 
     def _ring(self) -> None:
-        while self._rung.wait() and not self._stopping.is_set():
+        last = False
+        while not last:
+            self._rung.wait()
+            last = self._stopping.is_set()  # then once more: what was taken in last has rung during a pause
             self._rung.clear()
             try:
                 exchange(self._client, [("PUBLISH", self._channel, b"")])
