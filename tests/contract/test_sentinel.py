@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from uuid import UUID
@@ -30,9 +31,16 @@ KNOWN = Known(UUID("01890000-0000-7000-8000-000000000001"), datetime(2026, 3, 1,
 @pytest.fixture
 def sentinel(redis_server: RedisServer, tmp_path: Path) -> Iterator[int]:
     """The port of a sentinel that watches the server as ``hooks``."""
+    with watching(redis_server, tmp_path) as port:
+        yield port
+
+
+@contextmanager
+def watching(server: RedisServer, tmp_path: Path) -> Iterator[int]:
+    """Run a sentinel that watches a server as ``hooks``, and give its port."""
     port = free_port()
     file = tmp_path / "sentinel.conf"
-    file.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor hooks 127.0.0.1 {redis_server.port} 1\n")
+    file.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor hooks 127.0.0.1 {server.port} 1\n")
     command = [find_redis(PREFIX) or "", file, "--sentinel"]
     process = Process("sentinel", command, env=clean_environ(), log=tmp_path / "sentinel.log").start()
 
@@ -43,8 +51,10 @@ def sentinel(redis_server: RedisServer, tmp_path: Path) -> Iterator[int]:
             return False
 
     process.wait_until(watches, seconds=20)
-    yield port
-    process.stop()
+    try:
+        yield port
+    finally:
+        process.stop()
 
 
 def test_the_primary_is_found(sentinel: int) -> None:
@@ -60,6 +70,28 @@ def test_a_service_that_nobody_watches_is_an_outage(sentinel: int) -> None:
     memory = RedisDedup(connect(f"redis+sentinel://127.0.0.1:{sentinel}/others"), prefix="behind-sentinel")
     with pytest.raises(RedisUnavailable):
         memory.look({"aa": WEEK})
+
+
+def test_after_a_failover_the_new_primary_is_asked(tmp_path: Path) -> None:
+    """Also over connections that are kept, which lead to the old one: no batch fails once it is done."""
+    program = find_redis(PREFIX) or ""
+    old, new = (RedisServer(program, tmp_path / name).start() for name in ("old", "new"))
+    new.client().replicaof("127.0.0.1", str(old.port))
+    try:
+        with watching(old, tmp_path) as port:
+            memory = RedisDedup(connect(f"redis+sentinel://127.0.0.1:{port}/hooks"), prefix="moving")
+            memory.remember([Memory("aa", KNOWN, WEEK)])
+            assert memory.look({"aa": WEEK}) == {"aa": KNOWN}
+            sentinel = redis.Redis(port=port, decode_responses=True)
+            wait_until(lambda: sentinel.sentinel_slaves("hooks"), seconds=30, what="the replica to be found")
+            sentinel.execute_command("SENTINEL FAILOVER", "hooks")
+            wait_until(lambda: old.client().role()[0] == b"slave", seconds=30, what="the failover")
+            assert memory.look({"aa": WEEK}) == {"aa": KNOWN}
+            memory.remember([Memory("bb", KNOWN, WEEK)])
+            assert new.client().exists("moving:dedup:bb")
+    finally:
+        old.stop()
+        new.stop()
 
 
 def test_a_deferred_task_gets_its_event(sentinel: int, monkeypatch: pytest.MonkeyPatch) -> None:
