@@ -12,7 +12,6 @@ from airflow_incoming.core.credentials import authenticate
 from airflow_incoming.core.errors import BodyTooLarge, ConfTooLarge
 from airflow_incoming.core.extent import Extent, conf_bound, guess, measure
 from airflow_incoming.core.fingerprint import fingerprint
-from airflow_incoming.core.flatten import flatten
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Claim, Endpoint, Event, Request
 from airflow_incoming.core.payload import check_media_type, parse_json
@@ -68,26 +67,27 @@ def admit(
         return bound <= max_conf and extent.parameters <= policy.max_parameters
 
     if not fits(guess(request.body)) and not fits(measure(payload)):
-        _check_exactly(event, payload, endpoint.configuration, policy, max_conf)
+        _check_exactly(event, request.body, endpoint.configuration, policy, max_conf)
     return event
 
 
 def _check_exactly(
     event: Event,
-    payload: dict[str, Any] | list[Any],
+    body: bytes,
     configuration: Configuration,
     policy: AdmissionPolicy,
     max_conf: int,
 ) -> None:
     """Make the conf, and measure it. Raises UnstorableJSON and ConfTooLarge."""
-    flat = flatten(payload, max_parameters=policy.max_parameters, max_size=max_conf)
     conf = build_conf(
-        flat,
+        body,
         configuration,
         event_id=event.id,
         integration=event.integration,
         received_at=event.received_at,
         headers=event.headers,
+        max_parameters=policy.max_parameters,
+        max_size=max_conf,
     )
     size = conf_size(conf)
     if size > max_conf:

@@ -1,4 +1,8 @@
-"""What a DAG run receives: the flattened body, and ``_incoming.…`` about the event itself."""
+"""What a DAG run receives: the flattened body, and ``_incoming.…`` about the event itself.
+
+Asset events, trigger events and what waiting tasks return are made here, too, so this is where it is seen
+to that every part of Airflow can carry what we hand to it.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,37 @@ from uuid import UUID
 from airflow_incoming.core.flatten import flatten
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event
-from airflow_incoming.core.payload import parse_json
-from airflow_incoming.core.redaction import passed_on
+from airflow_incoming.core.payload import (
+    HIGHEST_FLOAT,
+    LOWEST_FLOAT,
+    MAX_INTEGER,
+    MIN_INTEGER,
+    parse_portable,
+)
+from airflow_incoming.core.redaction import passed_on, storable_text
+
+#: Characters of a parameter's name that are shown.
+NAME_SHOWN = 200
 
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def build_conf(
-    flat: Mapping[str, Any],
+    body: bytes,
     configuration: Configuration,
     *,
     event_id: UUID,
     integration: str,
     received_at: datetime,
     headers: Mapping[str, str],
+    max_parameters: int | None = None,
+    max_size: int | None = None,
 ) -> dict[str, Any]:
-    """Return the conf of an event's DAG runs. ``received_at`` becomes ISO 8601 in UTC."""
+    """Return the conf of an event's DAG runs. ``received_at`` becomes ISO 8601 in UTC.
+
+    Raises what :func:`.payload.parse_portable` and, for the limits, :func:`.flatten.flatten` raise.
+    """
+    flat = flatten(parse_portable(body), max_parameters=max_parameters, max_size=max_size)
     return {
         **flat,
         "_incoming.event_id": str(event_id),
@@ -42,13 +61,35 @@ def build_conf(
 def conf_of(event: Event, configuration: Configuration) -> dict[str, Any]:
     """Return the conf of a stored event; its body was admitted, so it parses."""
     return build_conf(
-        flatten(parse_json(event.body.encode()), max_parameters=None),
+        event.body.encode(),
         configuration,
         event_id=event.id,
         integration=event.integration,
         received_at=event.received_at,
         headers=event.headers,
     )
+
+
+def uncarriable(conf: Mapping[str, Any]) -> str | None:
+    """Return the name of a parameter that a part of Airflow can't carry, shortened; None if there is none.
+
+    Of what is stored as we store it there is none. Who finds one leaves the event out: handed to Airflow
+    it would end a process that others share.
+    """
+    for name, value in conf.items():
+        if not (_can_carry(value) and _can_carry(name)):
+            return storable_text(name[:NAME_SHOWN])
+    return None
+
+
+def _can_carry(value: object) -> bool:
+    if isinstance(value, str):
+        return storable_text(value) == value
+    if isinstance(value, float):
+        return LOWEST_FLOAT < value < HIGHEST_FLOAT
+    if isinstance(value, int):
+        return MIN_INTEGER <= value <= MAX_INTEGER
+    return value is None or value in ({}, [])
 
 
 def conf_size(conf: Mapping[str, Any]) -> int:

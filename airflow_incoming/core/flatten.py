@@ -2,8 +2,9 @@ r"""Nested JSON to parameters and back: ``{"order": {"items": [7]}}`` is ``order
 
 A parameter's name is a path: its segments, joined by dots. ``.`` and ``\`` inside a segment are
 written ``\.`` and ``\\``. The names ``_incoming`` and ``airflow/…`` belong to this plugin and to
-Airflow, so a payload's own get a ``\`` in front: ``\_incoming.x``. When a path is read, ``\`` stands
-for the character after it, whatever that is.
+Airflow, so a payload's own get a ``\`` in front: ``\_incoming.x``. So do the few by which Airflow tells
+serialized objects from plain data, such as ``\__classname__``. When a path is read, ``\`` stands for the
+character after it, whatever that is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,14 @@ from airflow_incoming.core.errors import ConfTooLarge, UnstorableJSON
 Leaf: TypeAlias = "str | int | float | dict[str, Any] | list[Any] | None"
 
 MAX_DEPTH = 64
+#: Keys that Airflow takes for marks of its own: a dict with one is refused by XCom, or read as an object
+#: (``airflow.sdk._shared.serialization``).
+MARKS_OF_AIRFLOW = frozenset(
+    {
+        *("__classname__", "__version__", "__data__", "__id__", "__cache__"),
+        *("__type", "__source", "__var"),
+    }
+)
 MAX_PARAMETERS = 10_000
 
 _CONTAINERS = (dict, list)
@@ -176,4 +185,4 @@ def _escape(segment: str) -> str:
 
 def _is_reserved(name: str) -> bool:
     """Tell whether a top-level key or a path is one that conf itself uses."""
-    return name.startswith(("_incoming.", "airflow/")) or name == "_incoming"
+    return name.startswith(("_incoming.", "airflow/")) or name == "_incoming" or name in MARKS_OF_AIRFLOW

@@ -18,11 +18,13 @@ from urllib.parse import parse_qs
 from airflow_incoming.core.errors import InvalidConfiguration
 from airflow_incoming.core.flatten import MISSING, lookup, split_path
 from airflow_incoming.core.parameters import validate_parameter
+from airflow_incoming.core.payload import HIGHEST_FLOAT, LOWEST_FLOAT, MAX_INTEGER, MIN_INTEGER
 from airflow_incoming.core.redaction import storable_text
 
 MAX_VALUE = 1000
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_INTEGER = re.compile(r"-?[0-9]+")
 #: Above this many digits a float has several spellings, so no digits have to be there.
 _EXACT_DIGITS = 15
 _INDEX = re.compile(r"0|[1-9][0-9]*")
@@ -138,6 +140,15 @@ def is_value(value: Any, text: str) -> bool:
         return _canonical(value) == _canonical(_READER.decode(text))
     except (ValueError, RecursionError):
         return False
+
+
+def is_same_large_number(sent: str, text: str) -> bool:
+    """Tell whether both spell one number that a conf has as text, because Airflow can't carry it."""
+    if not (_NUMBER.fullmatch(sent) and _NUMBER.fullmatch(text)):
+        return False
+    if _INTEGER.fullmatch(sent) and _INTEGER.fullmatch(text):
+        return Decimal(sent) == Decimal(text) and not MIN_INTEGER <= Decimal(sent) <= MAX_INTEGER
+    return float(sent) == float(text) and not LOWEST_FLOAT < float(sent) < HIGHEST_FLOAT
 
 
 def _is_number(value: int | float | Decimal, text: str) -> bool:

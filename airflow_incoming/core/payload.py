@@ -2,6 +2,9 @@
 
 What is not JSON is malformed (400); what is JSON but can't be stored is unstorable (422). The parser
 is the standard library's; whatever would cost a walk over the tree is first ruled out on the raw bytes.
+
+There are two ways to read a body. :func:`parse_json` gives the numbers that were sent: for hashes,
+searches and pages. :func:`parse_portable` gives what all of Airflow can carry: for whatever we hand to it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,12 @@ from airflow_incoming.core.flatten import MAX_DEPTH, join_path
 
 MAX_DIGITS = 4300  # what Python parses by default; longer integers take quadratic time
 
+#: What MessagePack, in which Airflow's processes talk, has for integers: of 64 bits, signed or not.
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+#: Floats are portable between these, both excluded: PostgreSQL's jsonb gives larger ones back as the
+#: integers that their shortest spelling says, and that of -2^63 is below -2^63.
+LOWEST_FLOAT, HIGHEST_FLOAT = float(-(2**63)), float(2**64)
+
 _WHITESPACE = b" \t\r\n"
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _ONE_KIND_OF_BRACKET = bytes.maketrans(b"{}", b"[]")
@@ -28,6 +37,11 @@ _LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
 #: A longer number shows in a sample of every so many bytes as so many digits in a row.
 _STRIDE = 430
 _SAMPLED_LONG_NUMBER = b"0" * ((MAX_DIGITS + 1) // _STRIDE)
+#: Digits of the shortest integer that isn't portable, and how a number with an exponent that may be
+#: positive looks, when all digits are zeros, the letter is small and the plus sign is left out.
+_LARGE_INTEGER = b"0" * len(str(2**63))
+_EXPONENT = b"0e0"
+_NUMBERS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _ESCAPED_NUL_OR_SURROGATE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _ESCAPED_BACKSLASH_OR_PAIR = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _UNSTORABLE_CHARACTER = re.compile("[\x00\ud800-\udfff]")
@@ -65,12 +79,25 @@ def parse_json(body: bytes, *, max_containers: int = sys.maxsize) -> dict[str, A
     and UnstorableJSON, which names the parameter, or for more objects and arrays than ``max_containers``:
     a megabyte of brackets costs a hundred times what it costs as text.
     """
+    return _read(body, _READER, max_containers)
+
+
+def parse_portable(body: bytes) -> dict[str, Any] | list[Any]:
+    """Return the object or array of a body with nothing in it that any part of Airflow can't carry.
+
+    A number outside of what Airflow's processes and PostgreSQL's jsonb give back as a number is text, with
+    the digits as they were sent. Raises what :func:`parse_json` raises.
+    """
+    return _read(body, _PORTABLE_READER if _may_be_unportable(body) else _READER, sys.maxsize)
+
+
+def _read(body: bytes, reader: json.JSONDecoder, max_containers: int) -> dict[str, Any] | list[Any]:
     text = _decode(body)
     _refuse_deep_nesting(body, max_containers)
     if _may_be_unstorable(body):
         _refuse_unstorable(text)
     try:
-        value = _parse(_READER, text)
+        value = _parse(reader, text)
     except ValueError:  # a number that Python can't represent
         _refuse_unstorable(text)
         raise
@@ -158,6 +185,12 @@ def _has_long_number(body: bytes) -> bool:
     return _LONG_NUMBER in body.translate(_DIGITS_TO_ZERO)
 
 
+def _may_be_unportable(body: bytes) -> bool:
+    """Tell whether a number may be; text that looks like one is no harm, it only costs time."""
+    numbers = body.translate(_NUMBERS_ALIKE, b"+")
+    return _LARGE_INTEGER in numbers or _EXPONENT in numbers
+
+
 def _parse(decoder: json.JSONDecoder, text: str) -> Any:
     try:
         return decoder.decode(text)
@@ -225,6 +258,14 @@ def _finite(digits: str) -> float:
     return number
 
 
+def _portable_int(digits: str) -> int | str:
+    return number if MIN_INTEGER <= (number := int(digits)) <= MAX_INTEGER else digits
+
+
+def _portable_float(digits: str) -> float | str:
+    return number if LOWEST_FLOAT < (number := _finite(digits)) < HIGHEST_FLOAT else digits
+
+
 def _search_float(digits: str) -> object:
     return _OutOfRange("the number is out of range") if math.isinf(float(digits)) else 0.0
 
@@ -240,6 +281,9 @@ def _search_int(digits: str) -> object:
 
 
 _READER = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
+_PORTABLE_READER = json.JSONDecoder(
+    parse_float=_portable_float, parse_int=_portable_int, parse_constant=_refuse_constant
+)
 _SEARCHER = json.JSONDecoder(
     parse_float=_search_float, parse_int=_search_int, parse_constant=_refuse_constant
 )

@@ -15,12 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from airflow_incoming.core.conf import build_conf
+from airflow_incoming.core.conf import build_conf, uncarriable
 from airflow_incoming.core.errors import RequestRejected
-from airflow_incoming.core.flatten import flatten
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event
-from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.redaction import passed_on
 
 #: How long an entry is kept at most, and how long it is known who took an event.
@@ -167,11 +165,11 @@ def entry_of(event: Event, configuration: Configuration | None) -> Entry:
 
 
 def sent_of(integration: str, position: Position, fields: Mapping[str, str]) -> Sent:
-    """Return the event of an entry. Raises ValueError where somebody else wrote it."""
+    """Return the event of an entry. Raises ValueError where it can't be read, or not be handed to Airflow."""
     try:
         event_id, headers = UUID(fields["id"]), json.loads(fields["headers"])
         conf = build_conf(
-            flatten(parse_json(fields["body"].encode()), max_parameters=None),
+            fields["body"].encode(),
             Configuration(headers=tuple(headers)),
             event_id=event_id,
             integration=integration,
@@ -180,4 +178,6 @@ def sent_of(integration: str, position: Position, fields: Mapping[str, str]) -> 
         )
     except (KeyError, TypeError, ValueError, AttributeError, RequestRejected) as error:
         raise ValueError(f"Entry {position} of {integration} can't be read.") from error
+    if (name := uncarriable(conf)) is not None:
+        raise ValueError(f"Airflow can't carry parameter {name!r} of entry {position} of {integration}.")
     return Sent(position=position, event_id=str(event_id), conf=conf)

@@ -1,7 +1,8 @@
 """Which events a task or a watcher wants: those whose parameters have these values.
 
 Values are compared as people write them: ``7`` is the number and the text, ``"7"`` in double quotes is
-the text alone. A template gives text, and must find the number that the event carries.
+the text alone. A template gives text, and must find the number that the event carries; and the boolean
+or null, which it writes as Python does: ``True``, ``None``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_incoming.core.flatten import MISSING, join_path, split_path
-from airflow_incoming.core.matching import is_value
+from airflow_incoming.core.matching import is_same_large_number, is_value
 from airflow_incoming.core.parameters import validate_passed_parameter
+
+#: How a template writes what JSON has another word for.
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,16 @@ def wanted(where: Mapping[str, Any] | None) -> Wanted:
 
 def _has(conf: Mapping[str, Any], name: str, text: str) -> bool:
     value = conf.get(name, MISSING)
+    if value is MISSING:
+        return False
     if isinstance(value, float):
         value = Decimal(repr(value))  # the digits that people see: 49.9 is 49.90
     # A template may leave blanks around a value; an event may have them, too.
-    return value is not MISSING and (is_value(value, text) or is_value(value, text.strip()))
+    if is_value(value, text) or is_value(value, text.strip()):
+        return True
+    if isinstance(value, str):
+        return is_same_large_number(value, text.strip())
+    return is_value(value, _PYTHON.get(text.strip(), text))
 
 
 def _full_name(name: object) -> str:

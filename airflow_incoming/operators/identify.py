@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_incoming.core.customers import Customer, CustomerRules, IdentifierNames, Unidentified
+from airflow_incoming.core.payload import parse_portable
 from airflow_incoming.operators.event import event_of_conf, incoming_event, incoming_events
 from airflow_incoming.operators.payloads import UnusablePayload, read_payload
 
@@ -63,7 +64,7 @@ class IdentifyCustomerOperator(BaseOperator):
         if self.data is None:
             return self._of_events(rules, context)
         try:
-            data = read_payload(self.data)
+            data = parse_portable(read_payload(self.data).body)  # what is returned goes through XCom
         except UnusablePayload as error:
             raise AirflowFailException(error.detail.replace("payload", "data", 1)) from error
         if isinstance(data, list):

@@ -14,9 +14,10 @@ from uuid import UUID, uuid5
 from airflow_incoming.core.conf import build_conf, conf_size
 from airflow_incoming.core.errors import ConfTooLarge
 from airflow_incoming.core.fingerprint import fingerprint
-from airflow_incoming.core.flatten import flatten
 from airflow_incoming.core.integration import Configuration, Deduplication
 from airflow_incoming.core.parameters import MAX_DEDUPLICATION_PARAMETERS, validate_passed_parameter
+from airflow_incoming.core.redaction import storable_text
+from airflow_incoming.operators.payloads import Payload
 
 #: Names of scopes and events of tasks; random, and never to be changed.
 _NAMESPACE = UUID("6f1d8f0e-5f0c-4a3c-9b53-2a4c0b0e7d11")
@@ -71,7 +72,7 @@ def deduplication_of(parameters: Sequence[str], window: timedelta) -> Deduplicat
 
 
 def plan_launch(
-    payload: dict[str, Any] | list[Any],
+    payload: Payload,
     *,
     caller: Caller,
     scope: str,
@@ -85,13 +86,19 @@ def plan_launch(
     The hash is part of the run's id, or the whole payload where there is no hash: a task that is cleared
     to send other data triggers anew, one that sends the same doesn't.
     """
-    flat = flatten(payload, max_parameters=bounds.max_parameters, max_size=bounds.max_conf)
-    headers = {name.lower(): str(value) for name, value in headers.items()}
-    hash_ = None if deduplication is None else _hash(scope, deduplication, payload, headers)
-    event_id = _event_id(caller, scope, _digest(payload) if hash_ is None else hash_)
+    headers = {name.lower(): storable_text(str(value)) for name, value in headers.items()}
+    hash_ = None if deduplication is None else _hash(scope, deduplication, payload.value, headers)
+    event_id = _event_id(caller, scope, _digest(payload.value) if hash_ is None else hash_)
     configuration = Configuration(headers=tuple(headers))
     conf = build_conf(
-        flat, configuration, event_id=event_id, integration=scope, received_at=now, headers=headers
+        payload.body,
+        configuration,
+        event_id=event_id,
+        integration=scope,
+        received_at=now,
+        headers=headers,
+        max_parameters=bounds.max_parameters,
+        max_size=bounds.max_conf,
     )
     if (size := conf_size(conf)) > bounds.max_conf:
         raise ConfTooLarge(size, bounds.max_conf)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -25,8 +26,16 @@ class UnusablePayload(IncomingError):
     code = "unusable_payload"
 
 
-def read_payload(value: object) -> dict[str, Any] | list[Any]:
-    """Return the object or array that a value stands for: dict, list, JSON text, or what XCom holds.
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A JSON object or array: its text, and with its numbers as they are."""
+
+    body: bytes
+    value: dict[str, Any] | list[Any]
+
+
+def read_payload(value: object) -> Payload:
+    """Return the payload that a value stands for: dict, list, JSON text, or what XCom holds.
 
     Dates and times become ISO 8601, UUIDs text, decimals numbers. Raises UnusablePayload.
     """
@@ -43,8 +52,8 @@ def read_payload(value: object) -> dict[str, Any] | list[Any]:
     )
 
 
-def read_payload_file(path: str, *, max_size: int) -> dict[str, Any] | list[Any]:
-    """Return the object or array in a file of JSON in UTF-8, of at most ``max_size`` bytes.
+def read_payload_file(path: str, *, max_size: int) -> Payload:
+    """Return the payload in a file of JSON in UTF-8, of at most ``max_size`` bytes.
 
     Raises UnusablePayload, and OSError where the file can't be read (yet).
     """
@@ -59,9 +68,9 @@ def read_payload_file(path: str, *, max_size: int) -> dict[str, Any] | list[Any]
     return _parse(f"payload_file {path}", body)
 
 
-def _parse(what: str, body: bytes) -> dict[str, Any] | list[Any]:
+def _parse(what: str, body: bytes) -> Payload:
     try:
-        return parse_json(body)
+        return Payload(body, parse_json(body))
     except RequestRejected as error:
         detail = error.detail.replace("The request body", "It")
         hint = ""

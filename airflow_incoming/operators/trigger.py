@@ -15,7 +15,7 @@ from airflow_incoming.operators import installation, runs
 from airflow_incoming.operators.awaiting import AwaitsRun
 from airflow_incoming.operators.gate import Gate
 from airflow_incoming.operators.identity import Bounds, Caller, Launch, deduplication_of, plan_launch
-from airflow_incoming.operators.payloads import UnusablePayload, read_payload, read_payload_file
+from airflow_incoming.operators.payloads import Payload, UnusablePayload, read_payload, read_payload_file
 
 RETURN_VALUE = "return_value"
 #: Another try would end the same.
@@ -134,7 +134,7 @@ class IncomingTriggerDagRunOperator(AwaitsRun):
             )
         return launch
 
-    def _read(self, max_size: int) -> dict[str, Any] | list[Any]:
+    def _read(self, max_size: int) -> Payload:
         if self.payload_file is None:
             return read_payload(self.payload)
         if self.payload is not None:

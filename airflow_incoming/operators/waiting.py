@@ -31,7 +31,9 @@ class WaitForIncomingEventOperator(BaseOperator):
 
     ``where`` (templated) says which event: its parameters must have these values, as in
     ``{"order.id": "{{ dag_run.conf['order.id'] }}"}``; ``header.x-shop`` is a header that the integration
-    passes on. ``7`` finds the number and the text, ``'"7"'`` the text alone. Without it any event will do.
+    passes on. ``7`` finds the number and the text, ``'"7"'`` the text alone; ``True`` and ``None``, as
+    templates write them, find true and null. Templates are rendered to text, whatever the DAG's
+    ``render_template_as_native_obj`` says. Without ``where`` any event will do.
 
     An event that came up to ``look_back`` before this task began to wait is found, too (the oldest of
     several). Redis keeps events for 7 days at most, and the newest ``[incoming] stream_length`` of an
@@ -64,6 +66,8 @@ class WaitForIncomingEventOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        # Of a native object nobody can tell how its text was written: +48100200300, 1_000, 1e5, None.
+        self.render_template_as_native_obj = False
         if on_timeout not in ("fail", "skip"):
             raise ValueError(f'on_timeout must be "fail" or "skip", not {on_timeout!r}')
         if look_back < timedelta(0) or timeout <= timedelta(0):

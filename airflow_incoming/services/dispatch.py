@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from airflow_incoming.core.conf import conf_of
+from airflow_incoming.core.conf import conf_of, uncarriable
 from airflow_incoming.core.errors import (
     AlreadyLaunched,
     DatabaseUnavailable,
@@ -71,6 +71,8 @@ class Dispatcher:
         self._report = Report(log, clock, meter)
         self._configurations: dict[UUID, Configuration] = {}
         self._suspects = Suspects()
+        #: Of the batch in hand: what nobody may be given.
+        self._left_out: set[UUID] = set()
         self._statistics = Statistics(engine)
 
     def dispatch_batch(self) -> Tally:
@@ -116,6 +118,7 @@ class Dispatcher:
 
     def _dispatch(self, session: Session) -> Tally:
         now = self._clock()
+        self._left_out.clear()
         connection = session.connection()
         taken = queue.take(connection, limit=self._size.now, now=now)
         suspended = self._hold_suspended(connection, [one.event for one in taken])
@@ -126,6 +129,7 @@ class Dispatcher:
             tally.add(self._dispatch_part(session, part, now))
         if self._publisher is not None:
             first_tried = [one.event for one in taken if one.attempts == 0]
+            first_tried = [event for event in first_tried if event.id not in self._left_out]
             self._publisher.publish(connection, first_tried, self._configurations)
         return tally
 
@@ -164,12 +168,17 @@ class Dispatcher:
         if configuration is None:
             raise DispatchFailed("This release can't read the integration's configuration.", retry=True)
         try:
-            return PendingEvent(event=event, configuration=configuration, conf=conf_of(event, configuration))
+            conf = conf_of(event, configuration)
         except RequestRejected as error:  # a dispatcher of the release that stored it may read it
             reason = f"This release can't read the event's body. {error.detail}"
             raise DispatchFailed(reason, retry=True) from error
         except Exception as error:
             raise self._report.unexpected(event, error) from error
+        if (name := uncarriable(conf)) is not None:
+            self._left_out.add(event.id)
+            reason = f"Airflow can't carry parameter {name!r}, so nothing is started. Send it as other text."
+            raise DispatchFailed(reason, retry=False)
+        return PendingEvent(event=event, configuration=configuration, conf=conf)
 
     def _launch_together(
         self, session: Session, pending: Sequence[PendingEvent]

@@ -8,10 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from airflow_incoming.core.errors import DatabaseUnavailable, DispatchFailed, RedisUnavailable
+from airflow_incoming.core.integration import parse_declaration
 from airflow_incoming.core.stream import BEGINNING, Entry, Limits
+from airflow_incoming.db import tables
+from airflow_incoming.db.engine import transaction
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.publish import Publisher
@@ -84,6 +87,22 @@ def test_an_event_is_published_once(house: House) -> None:
     assert house.event(ids[1]).state == "dispatched"
     house.catch_up()
     assert house.published() == ids
+
+
+def test_what_airflow_can_not_carry_is_marked_and_left_out(house: House) -> None:
+    """Text of a header that some release stored, and that would end a triggerer; the others go on."""
+    if house.engine.dialect.name != "sqlite":
+        pytest.skip("this database can't hold such text")
+    declared = parse_declaration({"name": "orders", "state": "published", "headers": ["x-shop"]})
+    house.version_id = house.manager.apply([declared], by="test")[0].integration.current.id
+    first, bad, last = house.accept("{}", "{}", "{}")
+    with transaction(house.engine) as connection:
+        of_bad = update(tables.event).where(tables.event.c.id == bad)
+        connection.execute(of_bad.values(headers={"x-shop": "\ud800"}))
+    house.dispatcher.drain()
+    assert house.published() == [first, last]
+    assert house.event(bad).state == "dead"
+    assert "can't carry parameter '_incoming.headers.x-shop'" in (house.event(bad).error or "")
 
 
 def test_without_redis_events_run_and_are_published_later(house: House) -> None:

@@ -8,9 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from airflow_incoming.core.conf import build_conf, conf_size
-from airflow_incoming.core.flatten import flatten
 from airflow_incoming.core.integration import Configuration
-from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.records import ApiKey
 from airflow_incoming.core.units import format_size
 from airflow_incoming.services.readiness import Readiness
@@ -152,7 +150,7 @@ class Editing(EditingData):
         if not self.rights.edit or self.sample is None:
             return None
         return build_conf(
-            flatten(parse_json(self.sample.body.encode()), max_parameters=None),
+            self.sample.body.encode(),
             Configuration(headers=self.values.header_list),
             event_id=UUID(int=0),
             integration=self.name,

@@ -38,10 +38,9 @@ def test_no_conf_is_larger_than_its_bound(payload: Any, ascii_: bool, compact: b
     configuration = Configuration(dags=("one",), headers=("x-source", "x-absent"))
     headers = {"x-source": header}
     extent = measure(read)
-    flat = flatten(read)
-    assert extent.parameters == len(flat)
+    assert extent.parameters == len(flatten(read))
     conf = build_conf(
-        flat, configuration, event_id=EVENT_ID, integration="i" * 63, received_at=NOW, headers=headers
+        body, configuration, event_id=EVENT_ID, integration="i" * 63, received_at=NOW, headers=headers
     )
     assert conf_size(conf) <= conf_bound(extent, body, configuration, headers)
     guessed = guess(body)
@@ -54,19 +53,28 @@ def test_no_conf_is_larger_than_its_bound(payload: Any, ascii_: bool, compact: b
     [
         b"[" + b",".join([b"1e15"] * 500) + b"]",
         b"[" + b",".join([b"-1e-4"] * 500) + b"]",
+        b"[" + b",".join([b"-1e+00019"] * 500) + b"]",
         b"{" + b",".join(b'"%d...........":1e15' % number for number in range(200)) + b"}",
         b'{"_incoming":' * 20 + b"{}" + b"}" * 20,
         b'{"' + b"\\\\" * 3000 + b'":[' + b"0," * 99 + b"0]}",
         b'{"' + b"\\u0001" * 3000 + b'":[' + b"0," * 99 + b"0]}",
     ],
-    ids=["large numbers", "small numbers", "dots", "reserved names", "backslashes", "control characters"],
+    ids=[
+        "large numbers",
+        "small numbers",
+        "numbers as text",
+        "dots",
+        "reserved names",
+        "backslashes",
+        "control characters",
+    ],
 )
 def test_what_grows_most_is_within_the_bound(body: bytes) -> None:
     """A conf may be many times as large as its body; the bound knows."""
     configuration = Configuration(dags=("one",))
     payload = parse_json(body)
     conf = build_conf(
-        flatten(payload), configuration, event_id=EVENT_ID, integration="orders", received_at=NOW, headers={}
+        body, configuration, event_id=EVENT_ID, integration="orders", received_at=NOW, headers={}
     )
     assert conf_size(conf) <= conf_bound(measure(payload), body, configuration, {})
 

@@ -23,6 +23,9 @@ KEYS = st.text(max_size=6) | st.sampled_from(
         "\\_incoming",
         "airflow/",
         "airflow/x",
+        "__classname__",
+        "__var",
+        "\\__type",
         "0",
         "1",
     ]
@@ -125,6 +128,7 @@ def test_every_text_is_a_path(path: str) -> None:
         ({"_incoming": {"event_id": "x"}}, {"\\_incoming.event_id": "x"}),
         ({"_incoming": 1, "_incomings": 2, "a": {"_incoming": 3}}, None),
         ({"airflow/x": {"y": 1}, "airflow": 2}, {"\\airflow/x.y": 1, "airflow": 2}),
+        ({"__type": 1, "a": {"__type": 2}}, {"\\__type": 1, "a.__type": 2}),
         ({"\\_incoming": 1}, {"\\\\_incoming": 1}),
         ({"_incoming.event_id": 1}, {"_incoming\\.event_id": 1}),
         ({"": 1}, {"": 1}),

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_incoming.core.errors import MalformedJSON, UnstorableJSON, UnsupportedMediaType
-from airflow_incoming.core.payload import check_media_type, parse_json
+from airflow_incoming.core.payload import check_media_type, parse_json, parse_portable
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
@@ -25,6 +27,66 @@ def test_every_storable_value_comes_back_as_it_was_sent(payload: object, ascii_o
     body = json.dumps(payload, ensure_ascii=ascii_only).encode()
 
     assert repr(parse_json(body)) == repr(payload)
+
+
+def _is_portable(number: float) -> bool:
+    """Tell it as the rule says it, of what MessagePack and jsonb do to a number."""
+    if isinstance(number, float) and abs(number) >= 2**53:  # a whole one
+        number = int(Decimal(repr(number)))
+    return not isinstance(number, int) or -(2**63) <= number < 2**64
+
+
+def _expected(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _expected(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_expected(member) for member in value]
+    if isinstance(value, int | float) and not isinstance(value, bool) and not _is_portable(value):
+        return json.dumps(value)
+    return value
+
+
+EDGES = st.builds(
+    lambda number, step: number + step,
+    st.sampled_from([-(2**64), -(2**63), 2**53, 2**63, 2**64, 10**22, 10**40]),
+    st.integers(-2, 2),
+)
+
+
+@given(
+    st.lists(EDGES | EDGES.map(float) | st.floats(allow_nan=False, allow_infinity=False) | st.integers()),
+    PAYLOADS,
+)
+@example([-9.223372036854775e18, -9.223372036854776e18, 1.844674407370955e19, 1.8446744073709552e19], [])
+def test_what_airflow_can_not_carry_is_text(numbers: list[float], payload: object) -> None:
+    """Airflow's processes talk in MessagePack, and jsonb makes integers of whole floats; all else stays."""
+    given = [payload, numbers]
+    portable = parse_portable(json.dumps(given).encode())
+    assert repr(portable) == repr(_expected(given))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(portable)) == portable
+
+
+@pytest.mark.parametrize(
+    ("body", "portable"),
+    [
+        (b"[18446744073709551615]", [18446744073709551615]),
+        (b"[18446744073709551616]", ["18446744073709551616"]),
+        (b"[-9223372036854775808]", [-9223372036854775808]),
+        (b"[-9223372036854775809]", ["-9223372036854775809"]),
+        (b'{"n": 6.02214076E+23}', {"n": "6.02214076E+23"}),
+        (b'{"n": 1e20}', {"n": "1e20"}),
+        (b'{"n": 100000000000000000000.50}', {"n": "100000000000000000000.50"}),
+        (b'{"n": -1e19}', {"n": "-1e19"}),
+        (b'{"n": 1e19}', {"n": 1e19}),
+        (b'{"n": 0.0001e+24}', {"n": "0.0001e+24"}),
+        (b'{"n": 12e-3, "3e5": "3e5"}', {"n": 0.012, "3e5": "3e5"}),
+        (b'{"n": "18446744073709551616"}', {"n": "18446744073709551616"}),
+        (b'{"a": {"b": [true, 1E30]}}', {"a": {"b": [True, "1E30"]}}),
+    ],
+)
+def test_the_digits_are_those_that_were_sent(body: bytes, portable: object) -> None:
+    """A number's text is not Python's spelling of it; and text stays text."""
+    assert repr(parse_portable(body)) == repr(portable)
 
 
 @given(st.binary())

@@ -83,3 +83,18 @@ def test_keys_of_an_integration_share_a_slot() -> None:
 def test_just_before_leaves_nothing_out(position: str, expected: str) -> None:
     """The greatest number that Redis gives precedes the next millisecond."""
     assert str(just_before(parse_position(position))) == expected
+
+
+@pytest.mark.parametrize("headers", ['{"x-shop": "\\ud800"}', '{"x-shop": 18446744073709551616}'])
+def test_what_airflow_can_not_carry_is_left_out(headers: str) -> None:
+    """It would end the triggerer that hands it on. The parameter is named, not its value."""
+    fields = entry_of(EVENT, CONFIGURATION).fields() | {"headers": headers}
+    said = r"Airflow can't carry parameter '_incoming\.headers\.x-shop' of entry 7-0 of orders\."
+    with pytest.raises(ValueError, match=said):
+        sent_of("orders", Position(7), fields)
+
+
+def test_an_entry_of_an_older_release_is_harmless() -> None:
+    """Streams hold bodies as they were sent; what is made of them is what Airflow can carry."""
+    fields = entry_of(EVENT, CONFIGURATION).fields() | {"body": '{"n": 18446744073709551616}'}
+    assert sent_of("orders", Position(7), fields).conf["n"] == "18446744073709551616"

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_incoming.core.errors import ConfTooLarge, UnstorableJSON
 from airflow_incoming.operators.identity import Bounds, Caller, Launch, deduplication_of, plan_launch
+from airflow_incoming.operators.payloads import read_payload
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 WEEK = timedelta(days=7)
@@ -26,7 +27,7 @@ def plan(payload: Any = PAYLOAD, **changed: Any) -> Launch:
         "now": NOW,
         "bounds": Bounds(max_parameters=100, max_conf=10_000),
     }
-    return plan_launch(payload, **{**given, **changed})
+    return plan_launch(read_payload(payload), **{**given, **changed})
 
 
 def test_conf_is_that_of_a_webhook() -> None:

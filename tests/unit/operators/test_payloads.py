@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import UserDict, UserList
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -44,7 +45,9 @@ from airflow_incoming.operators.payloads import UnusablePayload, read_payload, r
 )
 def test_forms(value: object, expected: object) -> None:
     """A dict, a list, JSON text, and what databases and XCom put into them."""
-    assert read_payload(value) == expected
+    payload = read_payload(value)
+    assert payload.value == expected
+    assert json.loads(payload.body) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_file(tmp_path: Path) -> None:
     """A file is read whole, if it isn't too large, and named in errors."""
     file = tmp_path / "orders.json"
     file.write_text('{"order": {"id": 7}}')
-    assert read_payload_file(str(file), max_size=20) == {"order": {"id": 7}}
+    assert read_payload_file(str(file), max_size=20).value == {"order": {"id": 7}}
     with pytest.raises(
         UnusablePayload, match=r"orders\.json has more than 19 bytes \(\[incoming\] max_body\)"
     ):
