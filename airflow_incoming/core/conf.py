@@ -77,12 +77,21 @@ def uncarriable(conf: Mapping[str, Any]) -> str | None:
     it would end a process that others share.
     """
     for name, value in conf.items():
-        if not (_can_carry(value) and _can_carry(name)):
+        if not (can_carry(value) and can_carry(name)):
             return storable_text(name[:NAME_SHOWN])
     return None
 
 
-def _can_carry(value: object) -> bool:
+def portable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values that weren't made here; numbers that Airflow can't carry are text, in Python's digits."""
+    return {
+        name: json.dumps(value) if isinstance(value, int | float) and not can_carry(value) else value
+        for name, value in values.items()
+    }
+
+
+def can_carry(value: object) -> bool:
+    """Tell whether every part of Airflow can carry the value of a parameter, or its name."""
     if isinstance(value, str):
         return storable_text(value) == value
     if isinstance(value, float):

@@ -111,6 +111,8 @@ def event_of_conf(context: Mapping[str, Any]) -> IncomingEvent | None:
 
 def _conf_of(extra: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what an asset event carries; Airflow wraps what a watcher's trigger has yielded."""
+    if f"{_ABOUT}event_id" in extra:  # an asset target's, whatever else a stranger has sent
+        return extra
     payload = extra.get("payload") if extra.get("from_trigger") else None
     return payload if isinstance(payload, Mapping) else extra
 

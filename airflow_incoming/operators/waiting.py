@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferralTimeout
 
+from airflow_incoming.core.conf import portable
 from airflow_incoming.core.errors import IncomingError, RedisUnavailable
 from airflow_incoming.core.stream import Position, Take, before, just_before, sent_of
 from airflow_incoming.core.wanted import Wanted, full_names, wanted
 from airflow_incoming.operators import installation
 from airflow_incoming.stores.stream import EventStream
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 #: Events that are read at a time.
 BATCH = 50
@@ -74,11 +78,16 @@ class WaitForIncomingEventOperator(BaseOperator):
             raise ValueError("look_back can't be negative, and timeout must be longer than nothing")
         full_names(where)  # to be told of a mistake when the DAG is parsed
         self.integration = integration
-        self.where = where
+        self.where = _portable(where)
         self.look_back = look_back
         self.timeout = timeout
         self.on_timeout = on_timeout
         self.exclusive = exclusive
+
+    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
+        """Render; another task's output may be a number that Airflow can't carry."""
+        super().render_template_fields(context, jinja_env)
+        self.where = _portable(self.where)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the event if it is there already, else wait for it."""
@@ -172,6 +181,11 @@ class WaitForIncomingEventOperator(BaseOperator):
                 f"{', '.join(sorted(names)) or 'none'}. Check integration=…, or make it in Airflow's "
                 "Incoming pages."
             )
+
+
+def _portable(where: Any) -> Any:
+    """Return wishes that Airflow can carry; what are none is left for whoever says so."""
+    return portable(where) if isinstance(where, Mapping) else where
 
 
 def _taker(context: Context) -> str:

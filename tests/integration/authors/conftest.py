@@ -28,10 +28,18 @@ PREFIX = "authors"
 INTEGRATIONS = (
     {"name": "signals", "state": "published", "headers": ["x-shop"]},
     {"name": "news", "state": "published"},
+    {
+        "name": "values",
+        "state": "published",
+        "dags": ["values_by_conf"],
+        "assets": ["incoming://values"],
+        "headers": ["x-case"],
+        "limits": {"body": "4MiB", "conf": "4MiB"},
+    },
     {"name": "targets", "state": "published", "assets": ["incoming://targets"], "headers": ["x-shop"]},
 )
 #: What the last lines of our files of DAGs make.
-LAST = {"send_file", "waits_alone", "on_urgent"}
+LAST = {"send_file", "waits_alone", "on_urgent", "values_wait"}
 
 
 @dataclass
@@ -39,8 +47,12 @@ class Author:
     """Starts DAG runs, waits for them, and looks at what their tasks left."""
 
     house: House
-    triggerer: Process
+    components: Mapping[str, Process]
     token: str = ""
+
+    @property
+    def triggerer(self) -> Process:
+        return self.components["triggerer"]
 
     def call(self, path: str, payload: Any = None, *, tries: int = 3) -> Any:
         """GET, or POST ``payload``, at Airflow's REST API."""
@@ -163,6 +175,8 @@ def author(
         "core.dags_folder": str(dags),
         "incoming.redis_prefix": PREFIX,
         "core.max_active_tasks_per_dag": "50",
+        "incoming.max_body": "4MiB",
+        "incoming.max_conf": "4MiB",
         "scheduler.scheduler_idle_sleep_time": "0.3",
         # Another triggerer takes over from one that was killed as soon as that has been silent for so long.
         "triggerer.job_heartbeat_sec": "1",
@@ -174,9 +188,14 @@ def author(
         running = {name: processes.start(house.airflow.component(name)) for name in COMPONENTS}
         house.receive.append(f"{house.airflow.url}/incoming")
         running["api-server"].wait_until(lambda: healthy(house.receive[0]), seconds=120)
-        author = Author(house, running["triggerer"], house.airflow.token())
+        author = Author(house, running, house.airflow.token())
         wait_until(lambda: parsed(house), seconds=90, what="the DAGs to be parsed")
-        wait_until(lambda: author.watchers("news") == 2, seconds=60, what="the watchers to begin")
+        for integration, watchers in {"news": 2, "values": 1}.items():
+            wait_until(
+                lambda i=integration, w=watchers: author.watchers(i) == w,  # type: ignore[misc]
+                seconds=60,
+                what=f"the watchers of {integration} to begin",
+            )
         yield author
 
 

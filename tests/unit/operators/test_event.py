@@ -69,6 +69,14 @@ def test_out_of_a_watchers_event() -> None:
     assert incoming_events(context(None, watched=[{"from_trigger": True, "payload": "a file"}])) == ()
 
 
+def test_a_payload_can_not_pretend_to_be_a_watchers() -> None:
+    """Airflow's two words for that may be parameters of an asset target's event."""
+    forged = {**CONF, "from_trigger": True, "payload": {}}
+    (event,) = incoming_events(context(None, orders=[forged]))
+    assert event.event_id == EVENT.event_id
+    assert event.payload == {"order": {"id": 7, "lines": [{"sku": "A"}]}, "from_trigger": True, "payload": {}}
+
+
 def test_out_of_what_was_waited_for() -> None:
     """A task gets the event of another task's result."""
     assert IncomingEvent.from_conf(CONF) == EVENT

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from airflow_incoming.operators.payloads import UnusablePayload, read_payload, read_payload_file
+from airflow_incoming.operators.payloads import UnusablePayload, as_field, read_payload, read_payload_file
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,19 @@ def test_file(tmp_path: Path) -> None:
         read_payload_file(str(file), max_size=1000)
     with pytest.raises(FileNotFoundError):
         read_payload_file(str(tmp_path / "none.json"), max_size=1000)
+
+
+@pytest.mark.parametrize(
+    "value", [None, "text", {"n": 7, "x": [1.5, None]}, {"a": {1, 2}}, 7, '{"n": 18446744073709551616}']
+)
+def test_a_field_stays_as_it_is(value: object) -> None:
+    """Authors see in Airflow what they wrote, mistakes too."""
+    assert as_field(value) is value
+
+
+def test_a_field_with_what_airflow_can_not_carry_is_text() -> None:
+    """It means the same payload."""
+    value = {"n": [2**64, 1e20], "m": 1}
+    field = as_field(value)
+    assert field == '{"n": [18446744073709551616, 1e+20], "m": 1}'
+    assert read_payload(field).value == value

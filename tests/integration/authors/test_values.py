@@ -1,0 +1,252 @@
+"""Every kind of JSON value, in each way that an event takes through Airflow, to a task that has it.
+
+What one part of Airflow can't carry would end a process that all DAGs share, so these have to be the same
+processes afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk._shared.serialization import FORBIDDEN_XCOM_KEYS
+
+from airflow_incoming.core.flatten import flatten
+from airflow_incoming.core.payload import parse_portable
+from tests.integration.authors.conftest import Author
+from tests.integration.authors.test_waiting import deferred, until
+
+#: Ways in which an event reaches tasks by itself; "xcom": and once more, as what a task returns.
+WAYS = ("conf", "conf-xcom", "callback", "values_by_asset", "values_by_watcher")
+
+NUMBERS = [
+    *(str(2**bits + step) for bits in (31, 32, 53, 63, 64, 65, 127, 128) for step in (-1, 0, 1)),
+    *(str(-(2**bits) + step) for bits in (31, 53, 63, 64, 65) for step in (-1, 0, 1)),
+    *("0", "-0", "0.0", "-0.0", "1.0", "0.1", "5e-324", "-5e-324", "1e-400", "2.2250738585072014e-308"),
+    *("1e15", "1e16", "1e17", "1e18", "1e19", "-1e18", "-1e19", "1e20", "-1e20", "6.02214076e23"),
+    *(
+        "1.7976931348623157e308",
+        "-1.7976931348623157E+308",
+        "18446744073709551615.5",
+        "1.8446744073709552e19",
+    ),
+    *("1.844674407370955e19", "-9.223372036854775e18", "-9.223372036854776e18", "0.00000001e30"),
+    *("9" * 100, f"-{'9' * 4299}", f"{'1' * 300}.5"),
+]
+TEXTS = [
+    *("", " ", "None", "null", "true", "NaN", "Infinity", "-1", "1e400", "18446744073709551616", "0x10"),
+    *(
+        "\x01\x1f\x7f\x80\x9f",
+        "\ufffe\uffff\ufffd",
+        "\u2028\u2029\u0085",
+        "\ufeff",
+        "\u202e\u200f",
+        "a\u0301",
+    ),
+    *("𝒳🏳️‍🌈\U0010ffff", "ÿ" * 300, "\t\r\n", "\\u0000", "\\ud800", "'; DROP TABLE dag_run; --"),
+    *(
+        "{{ 7 * 7 }}",
+        "{% raw %}",
+        "${HOME}",
+        "$(id)",
+        "<script>alert(1)</script>",
+        "%s%n%(x)s",
+        "{0}",
+        "a/../b",
+    ),
+]
+NAMES = [
+    *(
+        "",
+        ".",
+        "..",
+        "\\",
+        "\\.",
+        "a.b",
+        "a\\b",
+        '"',
+        "'",
+        " ",
+        "\n",
+        "\x7f",
+        "é",
+        "𝒳",
+        "0",
+        "-1",
+        "[0]",
+        "*",
+    ),
+    *(
+        "_incoming",
+        "_incoming.event_id",
+        "_incoming.headers.x-case",
+        "airflow/x",
+        "airflow/",
+        "conf",
+        "params",
+    ),
+    *("__proto__", "__class__", "__dict__", "__typename", "$ref", "from_trigger", "payload", "event", "self"),
+    *("type", "kind", "uri", "dag_run", "%s", "{{ x }}", "k" * 300),
+    *sorted(FORBIDDEN_XCOM_KEYS),
+]
+CASES: dict[str, str] = {
+    "numbers": f"[{', '.join(NUMBERS)}]",
+    "texts": json.dumps(TEXTS),
+    "texts-raw": json.dumps(TEXTS, ensure_ascii=False),
+    "names": json.dumps({name: {"nested": name} if len(name) % 2 else name for name in NAMES}),
+    "names-of-numbers": json.dumps(dict.fromkeys(NUMBERS, 1)),
+    "kinds": '{"a": null, "b": true, "c": false, "d": {}, "e": [], "f": [[], {}, [null]], "g": {"h": []}}',
+    "object-of-a-class": '{"__classname__": "builtins.tuple", "__version__": 1, "__data__": [1, 2]}',
+    "object-of-old": '{"__type": "airflow.models.connection.Connection", "__var": {}, "x": 1}',
+    "event-of-a-watcher": '{"from_trigger": true, "payload": {}}',
+    "nothing": "{}",
+    "empty-array": "[]",
+    "array": '[{"a": 1}, [2, 3], "x", null]',
+    "deep-arrays": "[" * 64 + "]" * 64,
+    "deep-objects": '{"k":' * 63 + '{"end": 18446744073709551616}' + "}" * 63,
+    "many": json.dumps({f"key-{n}": n for n in range(9_990)}),
+    "long-text": json.dumps({"text": "ą\n" * 500_000}),
+    "long-name": json.dumps({"n" * 1_000_000: 1}),
+    "spaces": ' \n\t{"a" : [ 1 , 2 ] }\r\n ',
+    "twice": '{"a": 18446744073709551616, "a": 2}',
+}
+#: What is refused at the door, because a database or Airflow could not keep it as it is.
+REFUSED = {
+    "nul": ('{"a": "\\u0000"}', 422),
+    "surrogate": ('{"a": "\\ud800"}', 422),
+    "surrogate-in-name": ('{"\\udfff": 1}', 422),
+    "infinite": ('{"a": 1e400}', 422),
+    "too-long-an-integer": (f'{{"a": {"9" * 4301}}}', 422),
+    "too-deep": ("[" * 65 + "]" * 65, 400),
+    "too-many": (json.dumps(dict.fromkeys(map(str, range(10_001)))), 422),
+    "too-large": (json.dumps({"a": "x" * (4 * 2**20)}), 413),
+    "not-a-number": ('{"a": NaN}', 400),
+}
+
+
+#: What is about the event, in every conf.
+ABOUT = ("_incoming.event_id", "_incoming.integration", "_incoming.received_at")
+
+
+def expected(case: str) -> dict[str, Any]:
+    """Return what a task gets; the unit tests show that this is right."""
+    return {**flatten(parse_portable(CASES[case].encode())), "_incoming.headers.x-case": case}
+
+
+def same(got: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Compare by value and type; but PostgreSQL gives whole floats back as integers, and knows no -0.0."""
+    got = {name: value for name, value in got.items() if name not in ABOUT}
+    return got.keys() == wanted.keys() and all(_is_same(got[name], wanted[name]) for name in wanted)
+
+
+def _is_same(got: Any, wanted: Any) -> bool:
+    if isinstance(wanted, float):
+        return type(got) in (int, float) and float(got) == wanted
+    return type(got) is type(wanted) and bool(got == wanted)
+
+
+class Values:
+    """The cases as they were posted, and what came of them."""
+
+    def __init__(self, author: Author) -> None:
+        self.author = author
+        self.waiting = {case: author.start("values_wait", case=case) for case in CASES}
+        deferred(author, "values_wait", *self.waiting.values())
+        self.events = {case: self.post(body, case) for case, body in CASES.items()}
+
+    def post(self, body: str, case: str, status: int = 200) -> str:
+        response = self.author.house.post("values", body.encode(), headers={"X-Case": case})
+        assert response.status_code == status, (case, response.text[:300])
+        return str(response.json().get("event_id"))
+
+    def check(self, way: str, case: str, event_id: str) -> None:
+        """Wait until a task has written what it got in some way, and look at it."""
+        file = Path(self.author.house.airflow.home) / "values" / way / f"{event_id}.json"
+        until(file.exists, f"{case} to come by {way}", seconds=240)
+        got = json.loads(file.read_text())
+        assert way == "callback" or same(got, expected(case)), (way, case, str(got)[:2000])
+
+
+@pytest.fixture(scope="module")
+def values(author: Author) -> Iterator[Values]:
+    pids = {name: process.pid for name, process in author.components.items()}
+    yield Values(author)
+    for name, process in author.components.items():
+        assert process.alive(), name
+        assert process.pid == pids[name]
+        assert "OverflowError" not in (author.house.airflow.home / f"{name}.log").read_text()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_value_reaches_a_task(values: Values, way: str) -> None:
+    """As conf of a run, as asset event of a target, through a watcher; and the DAG processor's callbacks."""
+    for case, event_id in values.events.items():
+        values.check(way, case, event_id)
+
+
+@pytest.mark.timeout(900)
+def test_every_value_can_be_waited_for(values: Values) -> None:
+    """By a task that was deferred before it came, and by one that looks back."""
+    author = values.author
+    for case, run_id in values.waiting.items():
+        assert author.await_run("values_wait", run_id, seconds=240) == "success", case
+        values.check("waited", case, values.events[case])
+    late = {case: author.start("values_wait", case=case) for case in CASES}
+    for case, run_id in late.items():
+        assert author.await_run("values_wait", run_id, seconds=240) == "success", case
+        assert same(author.result("values_wait", run_id, "wait"), expected(case)), case
+
+
+@pytest.mark.timeout(900)
+def test_every_value_can_be_sent_on(values: Values, tmp_path: Path) -> None:
+    """By the operator, to a task of the DAG that it triggers."""
+    author, sent = values.author, {}
+    for case, body in CASES.items():
+        (tmp_path / f"{case}.json").write_text(body)
+        sent[case] = author.start("values_send", case=case, path=str(tmp_path / f"{case}.json"))
+    numbers = author.start("values_send_numbers")
+    for case, run_id in sent.items():
+        assert author.await_run("values_send", run_id, seconds=240) == "success", case
+        values.check("sent", case, author.result("values_send", run_id)["event_id"])
+    assert author.await_run("values_send_numbers", numbers) == "success"
+    triggered = author.result("values_send_numbers", numbers)["run_id"]
+    assert author.await_run("values_sent", triggered) == "success"
+    conf = author.confs("values_sent")[triggered]
+    assert (conf["n"], conf["m.0"]) == ("18446744073709551616", "1e+20")
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "value"),
+    [
+        *(("values_find_text", value) for value in (True, None, "None", 1e20)),
+        *(("values_find_native", value) for value in (True, None, "+48100200300", "1_000", "1e5", "None", 7)),
+    ],
+)
+def test_a_template_finds_the_value_that_it_was_made_of(values: Values, dag_id: str, value: Any) -> None:
+    """However it is rendered: the event that is there is found, and not waited for in vain."""
+    author, like = values.author, f"{dag_id} {value!r}"
+    body = json.dumps({"like": like, "value": value})
+    event_id = values.post(body, "find")
+    until(lambda: event_id in author.published("values"), "the event to be published")
+    run_id, state = author.run(dag_id, like=like, value=value)
+    assert state == "success"
+    assert author.result(dag_id, run_id, "wait")["_incoming.event_id"] == event_id
+
+
+def test_a_large_number_is_found_by_its_value(values: Values) -> None:
+    """Which the DAG's author writes as a number."""
+    event_id = values.post(f'{{"find": {2**64}}}', "find")
+    run_id, state = values.author.run("values_find_number")
+    assert state == "success"
+    assert values.author.result("values_find_number", run_id, "wait")["_incoming.event_id"] == event_id
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_can_not_be_kept_is_refused(values: Values, case: str) -> None:
+    """By the sender's fault, and by name."""
+    body, status = REFUSED[case]
+    values.post(body, case, status)
