@@ -8,6 +8,7 @@ question asked roughly, so that a database can skip rows: it never misses, and m
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -148,7 +149,8 @@ def is_same_large_number(sent: str, text: str) -> bool:
         return False
     if _INTEGER.fullmatch(sent) and _INTEGER.fullmatch(text):
         return Decimal(sent) == Decimal(text) and not MIN_INTEGER <= Decimal(sent) <= MAX_INTEGER
-    return float(sent) == float(text) and not LOWEST_FLOAT < float(sent) < HIGHEST_FLOAT
+    number = float(sent)
+    return number == float(text) and math.isfinite(number) and not LOWEST_FLOAT < number < HIGHEST_FLOAT
 
 
 def _is_number(value: int | float | Decimal, text: str) -> bool:

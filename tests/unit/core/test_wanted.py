@@ -21,6 +21,7 @@ CONF = {
     "order.weight": "18446744073709551616",
     "order.atoms": "6.02214076E+23",
     "order.answer": "None",
+    "order.text": "1e400",
     "phone": "+48100200300",
     "_incoming.headers.x-shop": "de",
 }
@@ -80,6 +81,7 @@ def test_wanted(where: dict[str, Any] | None) -> None:
         {"order.weight": 2**64 + 1},
         {"order.weight": 2.0**64 * 2},
         {"order.atoms": 6.02214077e23},
+        {"order.text": "1e500"},
         {"phone": "48100200300"},
         {"header.x-other": "de"},
         {"indented": "as it was sent"},
