@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from operator import ne
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from airflow_incoming.core.redaction import passed_on, storable_text
 #: Characters of a parameter's name that are shown.
 NAME_SHOWN = 200
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -76,10 +78,26 @@ def uncarriable(conf: Mapping[str, Any]) -> str | None:
     Of what is stored as we store it there is none. Who finds one leaves the event out: handed to Airflow
     it would end a process that others share.
     """
+    if _is_ordinary(conf):
+        return None
     for name, value in conf.items():
         if not (can_carry(value) and can_carry(name)):
             return storable_text(name[:NAME_SHOWN])
     return None
+
+
+def _is_ordinary(conf: Mapping[str, Any]) -> bool:
+    """Tell of nearly every conf, at a tenth of the cost, that all of it can be carried."""
+    values = conf.values()
+    texts = "".join([value for value in values if value.__class__ is str])
+    numbers = [value for value in values if value.__class__ is int or value.__class__ is float]
+    return (
+        "".join(conf).isprintable()
+        and texts.isprintable()
+        and _SCALARS.issuperset(map(type, values))
+        and not any(map(ne, numbers, numbers))  # NaN, of which min and max know nothing
+        and (not numbers or (min(numbers) > LOWEST_FLOAT and max(numbers) < HIGHEST_FLOAT))
+    )
 
 
 def portable(values: Mapping[str, Any]) -> dict[str, Any]:
