@@ -92,26 +92,19 @@ NAMES = [
     *("type", "kind", "uri", "dag_run", "%s", "{{ x }}", "k" * 300),
     *sorted(FORBIDDEN_XCOM_KEYS),
 ]
+DEEP = '{"k":' * 62 + '{"end": 18446744073709551616}' + "}" * 62
 CASES: dict[str, str] = {
     "numbers": f"[{', '.join(NUMBERS)}]",
-    "texts": json.dumps(TEXTS),
-    "texts-raw": json.dumps(TEXTS, ensure_ascii=False),
-    "names": json.dumps({name: {"nested": name} if len(name) % 2 else name for name in NAMES}),
-    "names-of-numbers": json.dumps(dict.fromkeys(NUMBERS, 1)),
-    "kinds": '{"a": null, "b": true, "c": false, "d": {}, "e": [], "f": [[], {}, [null]], "g": {"h": []}}',
-    "object-of-a-class": '{"__classname__": "builtins.tuple", "__version__": 1, "__data__": [1, 2]}',
-    "object-of-old": '{"__type": "airflow.models.connection.Connection", "__var": {}, "x": 1}',
-    "event-of-a-watcher": '{"from_trigger": true, "payload": {}}',
-    "nothing": "{}",
-    "empty-array": "[]",
-    "array": '[{"a": 1}, [2, 3], "x", null]',
-    "deep-arrays": "[" * 64 + "]" * 64,
-    "deep-objects": '{"k":' * 63 + '{"end": 18446744073709551616}' + "}" * 63,
+    "texts": f'{{"escaped": {json.dumps(TEXTS)}, "raw": {json.dumps(TEXTS, ensure_ascii=False)}}}',
+    "names": json.dumps({name: {"nested": name} if len(name) % 2 else name for name in [*NAMES, *NUMBERS]}),
+    # What Airflow marks objects by, and what watchers bring; a conf is neither.
+    "marks": '{"__classname__": "builtins.tuple", "__version__": 1, "__data__": [1, 2], "__var": {},'
+    ' "__type": "airflow.models.connection.Connection", "from_trigger": true, "payload": {}}',
+    "nothing": "[]",
+    "deep": f'{{"arrays": {"[" * 63 + "]" * 63}, "objects": {DEEP}}}',
     "many": json.dumps({f"key-{n}": n for n in range(9_990)}),
-    "long-text": json.dumps({"text": "ą\n" * 500_000}),
-    "long-name": json.dumps({"n" * 1_000_000: 1}),
-    "spaces": ' \n\t{"a" : [ 1 , 2 ] }\r\n ',
-    "twice": '{"a": 18446744073709551616, "a": 2}',
+    "long": json.dumps({"n" * 1_000_000: "ą\n" * 500_000}, ensure_ascii=False),
+    "kinds": ' \n\t{"a" : 18446744073709551616, "a": [null , true, false, 0, "", {}, [[], [null]]] }\r\n ',
 }
 #: What is refused at the door, because a database or Airflow could not keep it as it is.
 REFUSED = {
