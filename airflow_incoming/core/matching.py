@@ -95,7 +95,7 @@ def matches(match: ParameterMatch, *, body: str, headers: Mapping[str, str], que
         values = parse_qs(query, keep_blank_values=True).get(match.key, [])
         return any(is_value(value, match.text) for value in values)
     else:
-        value = lookup(_READER.decode(body), match.key)
+        value = lookup(_READER.decode(body.removeprefix("\ufeff")), match.key)
     return value is not MISSING and is_value(value, match.text)
 
 

@@ -85,8 +85,8 @@ class WaitForIncomingEventOperator(BaseOperator):
         self.exclusive = exclusive
 
     def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
-        """Render; another task's output may be a number that Airflow can't carry."""
-        super().render_template_fields(context, jinja_env)
+        """Render to text, whatever the DAG has; another task's output may still be a large number."""
+        super().render_template_fields(context, self.get_template_env())
         self.where = _portable(self.where)
 
     def execute(self, context: Context) -> dict[str, Any]:

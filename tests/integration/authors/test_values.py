@@ -170,7 +170,7 @@ def values(author: Author) -> Iterator[Values]:
     for name, process in author.components.items():
         assert process.alive(), name
         assert process.pid == pids[name]
-        assert "OverflowError" not in (author.house.airflow.home / f"{name}.log").read_text()
+        assert "OverflowError" not in (author.house.airflow.home / f"{name}.log").read_text(), name
 
 
 @pytest.mark.timeout(900)
@@ -215,7 +215,7 @@ def test_every_value_can_be_sent_on(values: Values, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dag_id", "value"),
     [
-        *(("values_find_text", value) for value in (True, None, "None", 1e20)),
+        *(("values_find_text", value) for value in (True, None, "None", 1.5)),
         *(("values_find_native", value) for value in (True, None, "+48100200300", "1_000", "1e5", "None", 7)),
     ],
 )

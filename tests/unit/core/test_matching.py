@@ -65,6 +65,11 @@ def test_a_value_is_found_without_saying_its_type(value: str, text: str, expecte
     assert found(f'{{"a": {{"b": {value}}}}}', "body.a.b", text) is expected
 
 
+def test_a_byte_order_mark_hides_nothing() -> None:
+    """It was sent, so it is stored; the parameters are behind it."""
+    assert found('\ufeff{"a": 7}', "a", "7")
+
+
 def test_an_absent_parameter_never_matches() -> None:
     """Not even where any value would do; null is there."""
     assert not found('{"a": 1}', "body.b", "")

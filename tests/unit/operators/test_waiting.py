@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowSkipException,
@@ -214,3 +216,17 @@ def test_no_redis_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         execute(operator())
     installation.settings.cache_clear()
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "True"), (None, "None"), (7, "7"), ("+48100200300", "+48100200300"), ("1_000", "1_000")],
+)
+def test_templates_give_text(native: bool, value: object, text: str) -> None:
+    """Whatever the DAG's environment would make of it, which Airflow hands over when a task runs."""
+    with DAG("waits", schedule=None, render_template_as_native_obj=native) as dag:
+        waiting = operator(where={"n": "{{ dag_run.conf['n'] }}", "large": 2**64})
+    context = {"dag_run": SimpleNamespace(conf={"n": value})}
+    waiting.render_template_fields(context, dag.get_template_env())  # type: ignore[arg-type]
+    assert waiting.where == {"n": text, "large": "18446744073709551616"}
