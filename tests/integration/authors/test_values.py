@@ -120,6 +120,11 @@ REFUSED = {
 }
 
 
+#: Values that templates are made of, by DAG: of text, and of native objects.
+FOUND: dict[str, tuple[Any, ...]] = {
+    "values_find_text": (True, None, "None", 1.5),
+    "values_find_native": (True, None, "+48100200300", "1_000", "1e5", "None", 7),
+}
 #: What is about the event, in every conf.
 ABOUT = ("_incoming.event_id", "_incoming.integration", "_incoming.received_at")
 
@@ -168,7 +173,7 @@ def values(author: Author) -> Iterator[Values]:
     pids = {name: process.pid for name, process in author.components.items()}
     yield Values(author)
     for name, process in author.components.items():
-        assert process.alive(), name
+        assert process.alive, name
         assert process.pid == pids[name]
         assert "OverflowError" not in (author.house.airflow.home / f"{name}.log").read_text(), name
 
@@ -212,30 +217,21 @@ def test_every_value_can_be_sent_on(values: Values, tmp_path: Path) -> None:
     assert (conf["n"], conf["m.0"]) == ("18446744073709551616", "1e+20")
 
 
-@pytest.mark.parametrize(
-    ("dag_id", "value"),
-    [
-        *(("values_find_text", value) for value in (True, None, "None", 1.5)),
-        *(("values_find_native", value) for value in (True, None, "+48100200300", "1_000", "1e5", "None", 7)),
-    ],
-)
-def test_a_template_finds_the_value_that_it_was_made_of(values: Values, dag_id: str, value: Any) -> None:
+@pytest.mark.timeout(900)
+def test_a_template_finds_the_value_that_it_was_made_of(values: Values) -> None:
     """However it is rendered: the event that is there is found, and not waited for in vain."""
-    author, like = values.author, f"{dag_id} {value!r}"
-    body = json.dumps({"like": like, "value": value})
-    event_id = values.post(body, "find")
-    until(lambda: event_id in author.published("values"), "the event to be published")
-    run_id, state = author.run(dag_id, like=like, value=value)
-    assert state == "success"
-    assert author.result(dag_id, run_id, "wait")["_incoming.event_id"] == event_id
-
-
-def test_a_large_number_is_found_by_its_value(values: Values) -> None:
-    """Which the DAG's author writes as a number."""
-    event_id = values.post(f'{{"find": {2**64}}}', "find")
-    run_id, state = values.author.run("values_find_number")
-    assert state == "success"
-    assert values.author.result("values_find_number", run_id, "wait")["_incoming.event_id"] == event_id
+    author, events, runs = values.author, {}, {}
+    events["values_find_number", ""] = values.post(f'{{"find": {2**64}}}', "find")
+    for dag_id, value in ((dag_id, value) for dag_id, found in FOUND.items() for value in found):
+        like = f"{dag_id} {value!r}"
+        events[dag_id, like] = values.post(json.dumps({"like": like, "value": value}), "find")
+        until(lambda: set(events.values()) <= set(author.published("values")), "events to be published")
+        runs[dag_id, like] = author.start(dag_id, like=like, value=value)
+    runs["values_find_number", ""] = author.start("values_find_number")
+    for (dag_id, like), run_id in runs.items():
+        assert author.await_run(dag_id, run_id, seconds=240) == "success", (dag_id, like)
+        found = author.result(dag_id, run_id, "wait")
+        assert found["_incoming.event_id"] == events[dag_id, like], (dag_id, like)
 
 
 @pytest.mark.parametrize("case", REFUSED)
