@@ -91,7 +91,10 @@ def incoming_event(context: Mapping[str, Any] | None = None) -> IncomingEvent:
 
 
 def incoming_events(context: Mapping[str, Any] | None = None) -> tuple[IncomingEvent, ...]:
-    """Return all events that started this task's DAG run: one, or as many as its assets brought, or none."""
+    """Return all events that started this task's DAG run: one, or as many as its assets brought, or none.
+
+    In the order in which they came, each once, also where an asset's watcher has delivered one twice.
+    """
     context = _running_context() if context is None else context
     if (event := event_of_conf(context)) is not None:
         return (event,)
@@ -99,7 +102,8 @@ def incoming_events(context: Mapping[str, Any] | None = None) -> tuple[IncomingE
     confs = [_conf_of(event.extra or {}) for events in by_asset.values() for event in events]
     # An event may have updated several assets of one DAG, or come under an alias, too.
     found = {conf[f"{_ABOUT}event_id"]: conf for conf in confs if f"{_ABOUT}event_id" in conf}
-    return tuple(map(IncomingEvent.from_conf, found.values()))
+    # Airflow gives them by asset. Ids are UUIDv7: ordering by id is ordering by time of arrival.
+    return tuple(IncomingEvent.from_conf(found[event_id]) for event_id in sorted(found, key=str))
 
 
 def event_of_conf(context: Mapping[str, Any]) -> IncomingEvent | None:

@@ -69,8 +69,8 @@ def emit(
     asset: SerializedAssetUniqueKey | None,
     conf: Mapping[str, Any],
     announcements: list[Callable[[], None]],
-) -> None:
-    """Create one asset event; what listeners have to hear of it is appended to ``announcements``."""
+) -> int:
+    """Create one asset event and return its id; ``announcements`` gets what listeners have to hear of it."""
     # Importing this module resolves [core] asset_manager_class, so not before it is needed.
     from airflow.assets.manager import asset_manager
 
@@ -89,6 +89,7 @@ def emit(
             retry=True,
             waiting_for=None if asset else f"asset:{target}",
         )
+    return int(made.id)
 
 
 def is_same_run(error: IntegrityError) -> bool:
