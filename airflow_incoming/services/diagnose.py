@@ -12,13 +12,12 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from airflow_incoming.core.errors import IncomingError
-from airflow_incoming.core.records import Integration
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.findings import Finding
 from airflow_incoming.services.health import ALIVE
 from airflow_incoming.services.target_findings import asset_events, published, targets
 from airflow_incoming.services.watchers import watched_assets
-from airflow_incoming.stores import dispatchers, events, integrations, keys
+from airflow_incoming.stores import dispatchers, events, keys
 from airflow_incoming.stores.keys import Cipher
 
 log = logging.getLogger(__name__)

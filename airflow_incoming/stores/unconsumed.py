@@ -74,7 +74,12 @@ def move(connection: Connection, mark: Mark) -> None:
 def add(connection: Connection, found: Iterable[Unconsumed]) -> None:
     """Note what DAGs wait to get, each once."""
     rows = [
-        {"dag_id": one.dag_id, "asset_event_id": one.asset_event_id, "event_id": one.event_id, "since": one.since}
+        {
+            "dag_id": one.dag_id,
+            "asset_event_id": one.asset_event_id,
+            "event_id": one.event_id,
+            "since": one.since,
+        }
         for one in found
     ]
     if rows:
@@ -115,4 +120,6 @@ def of_event(connection: Connection, event_id: UUID) -> list[Unconsumed]:
 
 
 def _to_mark(seen: int, missing: Mapping[str, str]) -> Mark:
-    return Mark(seen=seen, missing={int(number): datetime.fromisoformat(at) for number, at in missing.items()})
+    return Mark(
+        seen=seen, missing={int(number): datetime.fromisoformat(at) for number, at in missing.items()}
+    )

@@ -155,9 +155,7 @@ def _consumers(session: Session, asset_ids: Collection[int]) -> Mapping[int, lis
     for row in rows:
         pair = (row.asset_id, row.dag_id)
         if pair not in closed:
-            consumer = _Consumer(
-                dag_id=row.dag_id, since=row.created_at, only_from_triggers=pair in guarded
-            )
+            consumer = _Consumer(dag_id=row.dag_id, since=row.created_at, only_from_triggers=pair in guarded)
             consumers.setdefault(row.asset_id, []).append(consumer)
     return consumers
 

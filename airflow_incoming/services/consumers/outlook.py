@@ -133,7 +133,9 @@ def consumption(
     )
     made = {row.id: assets[row.asset_id] for row in connection.execute(query)}
     got = [
-        Consumption(asset=made[row.event_id], dag_id=row.dag_id, run_id=row.run_id, state=row.state or "queued")
+        Consumption(
+            asset=made[row.event_id], dag_id=row.dag_id, run_id=row.run_id, state=row.state or "queued"
+        )
         for row in connection.execute(_runs_with(made))
     ]
     had = {(one.asset, one.dag_id) for one in got}

@@ -126,9 +126,7 @@ def _catch_up(
     return _renewed(connection, dag_id, late, now)
 
 
-def _renewed(
-    connection: Connection, dag_id: str, late: Sequence[Waiting], now: datetime
-) -> list[Waiting]:
+def _renewed(connection: Connection, dag_id: str, late: Sequence[Waiting], now: datetime) -> list[Waiting]:
     """Give what came too late a time after the last run, where no other DAG has got it: that would again."""
     asset_ids = {one.asset_id for one in late}
     query = select(t.reference.c.dag_id).where(t.reference.c.asset_id.in_(asset_ids)).distinct()

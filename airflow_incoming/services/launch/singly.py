@@ -75,14 +75,16 @@ def emit(
     from airflow.assets.manager import asset_manager
 
     # A sender belongs to no team: like a teamless API user, it reaches the DAGs of no team.
-    made = asset and asset_manager.register_asset_change(
-        asset=asset,
-        extra=dict(conf),
-        session=session,
-        source_is_api=True,
-        api_user_teams=set(),
-        callback_sink=announcements,
-    )
+    made = None
+    if asset is not None:
+        made = asset_manager.register_asset_change(
+            asset=asset,
+            extra=dict(conf),
+            session=session,
+            source_is_api=True,
+            api_user_teams=set(),
+            callback_sink=announcements,
+        )
     if made is None:
         raise DispatchFailed(
             f"There is no active asset {target!r}. A DAG that is parsed has to name it.",

@@ -28,7 +28,11 @@ def test_a_burst_at_an_asset(consumers: Consumers) -> None:
     consumers.pause("on_burst_paused", paused=False)
     consumers.wait_for("on_burst_paused", many)
     for dag_id in ("on_burst", "on_burst_one_by_one", "on_burst_paused"):
-        wait_until(lambda dag_id=dag_id: sum(map(len, consumers.noted(dag_id))) >= len(many), seconds=120, what=dag_id)
+        wait_until(
+            lambda dag_id=dag_id: sum(map(len, consumers.noted(dag_id))) >= len(many),
+            seconds=120,
+            what=dag_id,
+        )
         runs = consumers.noted(dag_id)
         assert all(seen == sorted(seen) for seen in runs)
         assert sorted(number for seen in runs for number in seen) == list(range(FEW + MANY))
