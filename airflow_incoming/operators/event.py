@@ -114,9 +114,12 @@ def event_of_conf(context: Mapping[str, Any]) -> IncomingEvent | None:
 
 
 def _conf_of(extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what an asset event carries; Airflow wraps what a watcher's trigger has yielded."""
-    payload = extra.get("payload") if extra.get("from_trigger") else None
-    return payload if isinstance(payload, Mapping) else extra
+    """Return what an asset event carries; Airflow wraps what a watcher's trigger has yielded.
+
+    A body may have fields that are named as Airflow's are, but none that is named as ours.
+    """
+    payload = extra.get("payload")
+    return payload if f"{_ABOUT}event_id" not in extra and isinstance(payload, Mapping) else extra
 
 
 def _running_context() -> Mapping[str, Any]:

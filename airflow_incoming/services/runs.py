@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from airflow.utils.sqlalchemy import UtcDateTime
 from sqlalchemy import JSON, Boolean, Connection, Integer, String, column, select, table
 
 from airflow_incoming.core.messages import Started
+from airflow_incoming.services.watchers import carried_by, event_named_by
 
 #: The few columns that we read; Airflow's models would bring their relations and their cost.
 _run = table(
@@ -127,32 +127,14 @@ def claimed_by_assets(connection: Connection, dag_id: str, run_id: str, *, limit
     )
     found = []
     for row in connection.execute(query):
-        conf, by_watcher = _conf_of(row.extra, by_task=row.source_dag_id is not None)
-        event_id = _event_named_by(conf)
-        if event_id is not None:
+        conf, by_watcher = carried_by(row.extra)
+        event_id = event_named_by(conf)
+        # Airflow marks what its API and its tasks have made: they may write the same.
+        forged = by_watcher and ("from_rest_api" in row.extra or row.source_dag_id is not None)
+        if event_id is not None and not forged:
             integration = conf.get("_incoming.integration") if by_watcher else None
             found.append(Claimed(event_id=event_id, uri=row.uri, name=row.name, integration=integration))
     return found
-
-
-def _conf_of(extra: object, *, by_task: bool) -> tuple[dict[str, Any], bool]:
-    """Return what an asset event carries, and whether it is what a watcher's trigger has yielded.
-
-    Airflow's API and its tasks may write the same, but Airflow marks what comes from there.
-    """
-    carried = extra if isinstance(extra, dict) else {}
-    if not carried.get("from_trigger") or carried.get("from_rest_api") or by_task:
-        return carried, False
-    payload = carried.get("payload")
-    return (payload, True) if isinstance(payload, dict) else ({}, False)
-
-
-def _event_named_by(conf: dict[str, Any]) -> UUID | None:
-    named = conf.get("_incoming.event_id")
-    try:
-        return UUID(named) if isinstance(named, str) else None
-    except ValueError:
-        return None
 
 
 def emits_one_of(targets: Sequence[str], assets: Collection[str]) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Integer, String, Text, column, select, table
 
@@ -11,6 +14,8 @@ log = logging.getLogger(__name__)
 
 #: How Airflow names our trigger for watchers.
 TRIGGER = "airflow_incoming.triggers.event.IncomingEventTrigger"
+#: What names the event in every conf of ours.
+MARK = "_incoming.event_id"
 
 _trigger = table("trigger", column("id", Integer), column("classpath", String), column("kwargs", Text))
 _watcher = table("asset_watcher", column("asset_id", Integer), column("trigger_id", Integer))
@@ -49,6 +54,27 @@ def watched_assets(connection: Connection, *, dag_id: str | None = None) -> list
         if (name := _integration_of(row.kwargs)) is not None
     ]
     return list(dict.fromkeys(found))
+
+
+def carried_by(extra: object) -> tuple[Mapping[str, Any], bool]:
+    """Return the conf in an asset event's extra, and whether Airflow wrapped it: so a watcher has yielded it.
+
+    Not by what Airflow writes beside it, which a body may have a field of that name for; no field of a
+    body is called ``_incoming.event_id``.
+    """
+    conf = extra if isinstance(extra, dict) else {}
+    if MARK in conf or not isinstance(conf.get("payload"), dict):
+        return conf, False
+    return conf["payload"], True
+
+
+def event_named_by(conf: Mapping[str, Any]) -> UUID | None:
+    """Return the event that a conf says it is of; None where it says nothing of the kind."""
+    named = conf.get(MARK)
+    try:
+        return UUID(named) if isinstance(named, str) else None
+    except ValueError:
+        return None
 
 
 def _integration_of(kwargs: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services.watchers import MARK, carried_by, event_named_by
 from airflow_incoming.stores import unconsumed
 from airflow_incoming.stores.unconsumed import Mark, Unconsumed
 
@@ -25,9 +26,6 @@ PROMPT = timedelta(minutes=1)
 #: How far the first look of all goes back.
 FIRST_LOOK = timedelta(days=7)
 
-#: Our mark as JSON writes it: a key of its own, not inside of a text.
-_OURS = re.compile(r'(?<!\\)"_incoming\.event_id": ?"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"')
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
@@ -37,7 +35,7 @@ class Found:
     asset_id: int
     event_id: UUID
     timestamp: datetime
-    from_trigger: bool
+    by_watcher: bool
 
 
 def is_anything_new(connection: Connection) -> bool:
@@ -95,17 +93,18 @@ def _ours(connection: Connection, ids: Sequence[int]) -> list[Found]:
             select(event.c.id, event.c.asset_id, event.c.timestamp, content.label("content"))
             .where(event.c.id.in_(ids[start : start + READ]))
             .where(event.c.source_dag_id.is_(None), event.c.partition_key.is_(None))
-            .where(content.like('%"!_incoming.event!_id"%', escape="!"))
+            .where(content.contains(f'"{MARK}"', autoescape=True))
         )
         for row in connection.execute(query):
-            if mark := _OURS.search(row.content):
+            conf, by_watcher = carried_by(json.loads(row.content))
+            if (event_id := event_named_by(conf)) is not None:
                 found.append(
                     Found(
                         id=row.id,
                         asset_id=row.asset_id,
-                        event_id=UUID(mark[1]),
+                        event_id=event_id,
                         timestamp=row.timestamp,
-                        from_trigger='"from_trigger"' in row.content,
+                        by_watcher=by_watcher,
                     )
                 )
     return found
@@ -126,7 +125,7 @@ def _waiting(session: Session, found: Sequence[Found], now: datetime) -> Iterabl
         for one in found
         for each in consumers.get(one.asset_id, ())
         if each.since < one.timestamp
-        and (one.from_trigger or not each.only_from_triggers)
+        and (one.by_watcher or not each.only_by_watchers)
         and (each.dag_id, one.id) not in got
         and not _may_be_deleted(one, deleted.get(each.dag_id), now)
     ]
@@ -138,7 +137,7 @@ class _Consumer:
 
     dag_id: str
     since: datetime
-    only_from_triggers: bool
+    only_by_watchers: bool
 
 
 def _consumers(session: Session, asset_ids: Collection[int]) -> Mapping[int, list[_Consumer]]:
@@ -155,7 +154,7 @@ def _consumers(session: Session, asset_ids: Collection[int]) -> Mapping[int, lis
     for row in rows:
         pair = (row.asset_id, row.dag_id)
         if pair not in closed:
-            consumer = _Consumer(dag_id=row.dag_id, since=row.created_at, only_from_triggers=pair in guarded)
+            consumer = _Consumer(dag_id=row.dag_id, since=row.created_at, only_by_watchers=pair in guarded)
             consumers.setdefault(row.asset_id, []).append(consumer)
     return consumers
 

@@ -14,7 +14,7 @@ from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db import tables
 from airflow_incoming.services.consumers import tables as t
 from airflow_incoming.services.consumers.conditions import holds
-from airflow_incoming.services.watchers import watched_assets
+from airflow_incoming.services.watchers import MARK, watched_assets
 from airflow_incoming.stores import unconsumed
 
 #: How long after an event was dispatched its asset event is looked for.
@@ -127,7 +127,7 @@ def consumption(
         or_(
             event.c.id.in_(sorted(waiting)),
             event.c.timestamp.between(since, since + SOON)
-            & cast(event.c.extra, Text).like(f'%"!_incoming.event!_id": "{event_id}"%', escape="!"),
+            & cast(event.c.extra, Text).contains(f'"{MARK}": "{event_id}"', autoescape=True),
         ),
         event.c.source_dag_id.is_(None),
     )

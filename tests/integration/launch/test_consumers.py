@@ -1,4 +1,4 @@
-"""Each event of ours gets into exactly one run of each DAG that its asset starts; the scheduler is Airflow's."""
+"""Each event of ours gets into one run of each DAG that its asset starts: Airflow's scheduler does it."""
 
 from __future__ import annotations
 
