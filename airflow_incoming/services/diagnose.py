@@ -183,7 +183,9 @@ class Diagnosis:
                     f"{found.name}: API key {key} is revoked, expired or gone; requests are answered 401.",
                 )
             if not configuration.dags and not configuration.assets and found.name not in watched:
-                yield Finding("integrations", "warning", f"{found.name}: is published and starts nothing.")
+                yield Finding(
+                    "integrations", "warning", f"{found.name}: is published and starts nothing by itself."
+                )
             if configuration.auth.type == "none":
                 yield Finding(
                     "integrations", "ok", f"{found.name}: anybody who knows the URL can start its DAGs."

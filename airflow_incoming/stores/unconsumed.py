@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from airflow_incoming.db import tables
 
@@ -33,15 +33,6 @@ class Unconsumed:
     dag_id: str
     asset_event_id: int
     event_id: UUID
-    since: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Arrears:
-    """How many asset events a DAG still waits to get, and since when."""
-
-    dag_id: str
-    count: int
     since: datetime
 
 
@@ -98,19 +89,6 @@ def remove(connection: Connection, dag_id: str, asset_event_ids: Sequence[int]) 
 def is_empty(connection: Connection) -> bool:
     """Tell whether no DAG waits for anything."""
     return connection.execute(select(_unconsumed.c.dag_id).limit(1)).first() is None
-
-
-def arrears(connection: Connection) -> list[Arrears]:
-    """Return the DAGs that wait, those that wait longest first."""
-    since = func.min(_unconsumed.c.since)
-    query = (
-        select(_unconsumed.c.dag_id, func.count().label("number"), since.label("since"))
-        .group_by(_unconsumed.c.dag_id)
-        .order_by(since)
-    )
-    return [
-        Arrears(dag_id=row.dag_id, count=row.number, since=row.since) for row in connection.execute(query)
-    ]
 
 
 def of_event(connection: Connection, event_id: UUID) -> list[Unconsumed]:
