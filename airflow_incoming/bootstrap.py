@@ -196,6 +196,7 @@ def diagnosis() -> Diagnosis:
 
 def dispatch_loop(*, shares_process: bool = False) -> DispatchLoop:
     """Return a dispatcher in the loop that runs it; ``shares_process``: beside Airflow's API."""
+    from airflow_incoming.services.consumers.sweep import Sweep  # and with it Airflow's models
     from airflow_incoming.services.launch import AirflowLauncher
 
     options = settings()
@@ -218,6 +219,7 @@ def dispatch_loop(*, shares_process: bool = False) -> DispatchLoop:
         dead_retention=options.dead_retention,
         measure=None if emit is None else partial(measure, engine(), emit),
         publisher=publishes,
+        sweeper=Sweep(engine(), clock=utcnow),
     )
     return DispatchLoop(
         one,

@@ -40,7 +40,8 @@ def apply(args: Namespace) -> Result:
     for change in changes:
         found = change.integration.current.configuration
         if change.integration.state != "draft" and not (found.dags or found.assets):
-            note(f"warning: {change.integration.name} is published and starts nothing: no dags, no assets")
+            name = change.integration.name
+            note(f"warning: {name} is published and starts nothing by itself: no dags, no assets")
     kept = ("endpoint_id", "url")
     rows = [{"action": change.action, **_row(change.integration)} for change in changes]
     return [row | dict.fromkeys(kept) if args.dry_run and row["action"] == "created" else row for row in rows]

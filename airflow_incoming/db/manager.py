@@ -19,7 +19,7 @@ class IncomingDBManager(BaseDBManager):
     migration_dir = (HERE / "migrations").as_posix()
     alembic_file = (HERE / "alembic.ini").as_posix()
     supports_table_dropping = True
-    revision_heads_map = {"0.1.0": "0005"}  # noqa: RUF012 - the base class has it so
+    revision_heads_map = {"0.1.0": "0006"}  # noqa: RUF012 - the base class has it so
 
     def downgrade(
         self,

@@ -161,6 +161,28 @@ unpublished = Table(
     Column("event_id", Uuid, primary_key=True),
 )
 
+#: Asset events of ours that no run of a DAG has yet which their asset schedules, as far as that was seen.
+#: Nearly empty, but for what comes for paused DAGs. ``since`` is when the asset event was made.
+unconsumed = Table(
+    "incoming_unconsumed",
+    metadata,
+    Column("dag_id", String(250), primary_key=True),
+    Column("asset_event_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Index("incoming_unconsumed_event_idx", "event_id"),
+)
+
+#: One row: up to which asset event all were seen, and which ids before that weren't there, by when they
+#: were missed first.
+asset_event_mark = Table(
+    "incoming_asset_event_mark",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("missing", JSON, nullable=False),
+)
+
 #: The memory of what was sent. A row whose ``expires_at`` has passed may be taken over by a new event.
 dedup = Table(
     "incoming_dedup",

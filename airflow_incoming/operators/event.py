@@ -91,7 +91,10 @@ def incoming_event(context: Mapping[str, Any] | None = None) -> IncomingEvent:
 
 
 def incoming_events(context: Mapping[str, Any] | None = None) -> tuple[IncomingEvent, ...]:
-    """Return all events that started this task's DAG run: one, or as many as its assets brought, or none."""
+    """Return all events that started this task's DAG run: one, or as many as its assets brought, or none.
+
+    In the order in which they came, each once, also where an asset's watcher has delivered one twice.
+    """
     context = _running_context() if context is None else context
     if (event := event_of_conf(context)) is not None:
         return (event,)
@@ -99,7 +102,8 @@ def incoming_events(context: Mapping[str, Any] | None = None) -> tuple[IncomingE
     confs = [_conf_of(event.extra or {}) for events in by_asset.values() for event in events]
     # An event may have updated several assets of one DAG, or come under an alias, too.
     found = {conf[f"{_ABOUT}event_id"]: conf for conf in confs if f"{_ABOUT}event_id" in conf}
-    return tuple(map(IncomingEvent.from_conf, found.values()))
+    # Airflow gives them by asset. Ids are UUIDv7: ordering by id is ordering by time of arrival.
+    return tuple(IncomingEvent.from_conf(found[event_id]) for event_id in sorted(found, key=str))
 
 
 def event_of_conf(context: Mapping[str, Any]) -> IncomingEvent | None:
@@ -110,11 +114,12 @@ def event_of_conf(context: Mapping[str, Any]) -> IncomingEvent | None:
 
 
 def _conf_of(extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what an asset event carries; Airflow wraps what a watcher's trigger has yielded."""
-    if f"{_ABOUT}event_id" in extra:  # an asset target's, whatever else a stranger has sent
-        return extra
-    payload = extra.get("payload") if extra.get("from_trigger") else None
-    return payload if isinstance(payload, Mapping) else extra
+    """Return what an asset event carries; Airflow wraps what a watcher's trigger has yielded.
+
+    A body may have fields that are named as Airflow's are, but none that is named as ours.
+    """
+    payload = extra.get("payload")
+    return payload if f"{_ABOUT}event_id" not in extra and isinstance(payload, Mapping) else extra
 
 
 def _running_context() -> Mapping[str, Any]:

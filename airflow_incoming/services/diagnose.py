@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
 from airflow_incoming.core.errors import IncomingError
-from airflow_incoming.core.records import Integration
 from airflow_incoming.db.engine import reading
+from airflow_incoming.services.findings import Finding
 from airflow_incoming.services.health import ALIVE
-from airflow_incoming.stores import dispatchers, events, integrations, keys
+from airflow_incoming.services.target_findings import asset_events, published, targets
+from airflow_incoming.services.watchers import watched_assets
+from airflow_incoming.stores import dispatchers, events, keys
 from airflow_incoming.stores.keys import Cipher
 
 log = logging.getLogger(__name__)
 
-Level = Literal["ok", "warning", "error"]
 #: An event that waits longer than this tells that dispatching doesn't keep up.
 LATE = timedelta(minutes=5)
 REDIS_NEEDED = (6, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    check: str
-    level: Level
-    detail: str
 
 
 class Diagnosis:
@@ -65,7 +56,8 @@ class Diagnosis:
             ("dispatcher", self._dispatcher),
             ("events", self._events),
             ("integrations", self._integrations),
-            ("targets", self._targets),
+            ("targets", partial(targets, self._engine)),
+            ("asset events", lambda: asset_events(self._engine, self._clock())),
         ]
         return [finding for name, look in looks for finding in _looked(name, look)]
 
@@ -175,8 +167,9 @@ class Diagnosis:
 
     def _integrations(self) -> Iterator[Finding]:
         with reading(self._engine) as connection:
-            live = _live(connection)
+            live = published(connection)
             usable = {key.name for key in keys.list_all(connection) if key.state(self._clock()) == "active"}
+            watched = {one.integration for one in watched_assets(connection)}
         if not live:
             yield Finding("integrations", "ok", "None is published.")
         for found in live:
@@ -189,40 +182,14 @@ class Diagnosis:
                     "error",
                     f"{found.name}: API key {key} is revoked, expired or gone; requests are answered 401.",
                 )
-            if not configuration.dags and not configuration.assets:
-                yield Finding("integrations", "warning", f"{found.name}: is published and starts nothing.")
+            if not configuration.dags and not configuration.assets and found.name not in watched:
+                yield Finding(
+                    "integrations", "warning", f"{found.name}: is published and starts nothing by itself."
+                )
             if configuration.auth.type == "none":
                 yield Finding(
                     "integrations", "ok", f"{found.name}: anybody who knows the URL can start its DAGs."
                 )
-
-    def _targets(self) -> Iterator[Finding]:
-        from airflow_incoming.services.asset_catalog import active_assets
-        from airflow_incoming.services.dag_catalog import dag_states
-
-        with Session(self._engine) as session:
-            live = _live(session.connection())
-            dag_ids = {dag for found in live for dag in _published(found).dags}
-            asset_uris = {asset for found in live for asset in _published(found).assets}
-            states = dag_states(session, dag_ids)
-            assets = active_assets(session, asset_uris)
-        for found in live:
-            for dag_id in _published(found).dags:
-                state = states.get(dag_id)
-                if state is None or state.stale:
-                    problem = "doesn't exist; events wait for it"
-                elif state.import_errors:
-                    problem = "has import errors; events wait until it is repaired"
-                elif state.paused:
-                    problem = "is paused; its runs start when it is unpaused"
-                else:
-                    continue
-                yield Finding("targets", "warning", f"{found.name}: DAG {dag_id} {problem}.")
-            for uri in _published(found).assets:
-                if uri not in assets:
-                    yield Finding(
-                        "targets", "warning", f"{found.name}: no DAG names asset {uri}; events wait for one."
-                    )
 
 
 def _looked(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -284,12 +251,3 @@ def _durable(connection: Connection, name: str, query: str, good: str) -> Findin
         f"{setting} = {value}: when the machine loses power, events that were answered 200 may be lost. "
         f"Set it to {good}.",
     )
-
-
-def _live(connection: Connection) -> list[Integration]:
-    return [found for found in integrations.list_all(connection) if found.published is not None]
-
-
-def _published(integration: Integration) -> Any:
-    assert integration.published is not None
-    return integration.published.configuration

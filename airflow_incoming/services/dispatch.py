@@ -131,6 +131,7 @@ class Dispatcher:
             first_tried = [one.event for one in taken if one.attempts == 0]
             first_tried = [event for event in first_tried if event.id not in self._left_out]
             self._publisher.publish(connection, first_tried, self._configurations)
+        self._launcher.ask_for_runs(session)
         return tally
 
     def _dispatch_part(self, session: Session, taken: Sequence[queue.Taken], now: datetime) -> Tally:
@@ -145,7 +146,8 @@ class Dispatcher:
                 failed[one.event.id] = error
         self._launcher.prepare(session, pending)
         started = self._launch_together(session, pending)
-        for each in pending:
+        # Dispatchers queue the same DAGs: in the order of their assets, none waits for another in a circle.
+        for each in sorted(pending, key=lambda one: one.configuration.assets):
             if each.event.id not in started:
                 try:
                     started[each.event.id] = self._launch(session, each)

@@ -35,6 +35,8 @@ PURGE_EVERY = 60.0
 PURGE_ROWS = 500
 #: Events that are released before events are dispatched again.
 RELEASE_ROWS = 2000
+#: Seconds between looks for asset events that no run has: while there are some, and while there are none.
+SWEEP_EVERY, SWEEP_IDLE_EVERY = 1.0, 3.0
 #: A dispatcher that was silent for so long is gone.
 SILENT = timedelta(minutes=10)
 #: An expired claim is kept a little longer, so that clocks of several hosts may differ.
@@ -50,6 +52,18 @@ class Unpublished(Protocol):
         """Publish some of them; tell whether there are more. Raises DatabaseUnavailable."""
 
 
+class Sweeping(Protocol):
+    """Asset events that no run of a DAG has which they are to start."""
+
+    is_lively: bool
+
+    def sweep(self) -> bool:
+        """Ask for runs that have them; tell whether to go on at once. Raises DatabaseUnavailable."""
+
+    def purge(self) -> int:
+        """Forget those that nobody can get any more; return how many. Raises DatabaseUnavailable."""
+
+
 class Housekeeping:
     """The chores of one dispatcher, each at its own interval; ``measure`` sends gauges, None: nobody does."""
 
@@ -63,6 +77,7 @@ class Housekeeping:
         dead_retention: timedelta,
         measure: Callable[[datetime], None] | None = None,
         publisher: Unpublished | None = None,
+        sweeper: Sweeping | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -71,23 +86,21 @@ class Housekeeping:
         self._retention = {"dispatched": event_retention, "dead": dead_retention}
         self._measure = measure
         self._publisher = publisher
+        self._sweeper = sweeper
         self._monotonic = monotonic
         now = clock()
         self._sign = dispatchers.Beat(
             id=uuid4(), host=socket.gethostname()[:256], pid=os.getpid(), started_at=now, beat_at=now
         )
-        self._next = dict.fromkeys(("beat", "publish", "release", "measure"), 0.0)
+        self._next = dict.fromkeys(("beat", "publish", "release", "measure", "sweep"), 0.0)
         self._next["purge"] = monotonic() + PURGE_EVERY
 
     def tick(self) -> bool:
         """Do what is due; tell whether there is more to do at once. Raises DatabaseUnavailable."""
         if self._due("beat", BEAT_EVERY):
             self.beat()
-        more = False
-        if self._publisher is not None and self._due("publish", PUBLISH_EVERY):
-            more = self._publisher.catch_up()
-            if more:
-                self._next["publish"] = 0.0
+        more = self._publish()
+        more = self._sweep() or more
         if self._due("purge", PURGE_EVERY):
             self.purge()
         if self._measure is not None and self._due("measure", MEASURE_EVERY):
@@ -96,6 +109,23 @@ class Housekeeping:
         if released >= RELEASE_ROWS:  # there is more: go on after the next batch of events
             self._next["release"] = 0.0
         return more or released > 0
+
+    def _publish(self) -> bool:
+        if self._publisher is None or not self._due("publish", PUBLISH_EVERY):
+            return False
+        more = self._publisher.catch_up()
+        if more:
+            self._next["publish"] = 0.0
+        return more
+
+    def _sweep(self) -> bool:
+        sweeper = self._sweeper
+        if sweeper is None or not self._due("sweep", SWEEP_EVERY if sweeper.is_lively else SWEEP_IDLE_EVERY):
+            return False
+        more = sweeper.sweep()
+        if more:
+            self._next["sweep"] = 0.0
+        return more
 
     def beat(self) -> None:
         """Record that this dispatcher lives."""
@@ -141,7 +171,7 @@ class Housekeeping:
             partial(requests.purge, now=now, limit=PURGE_ROWS),
             partial(requests.purge_hours, now=now),
         ]
-        deleted = 0
+        deleted = self._sweeper.purge() if self._sweeper is not None else 0
         for chore in chores:
             with transaction(self._engine) as connection:
                 count = chore(connection)

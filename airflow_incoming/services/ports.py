@@ -28,6 +28,9 @@ class Launcher(Protocol):
     def launch(self, session: Session, one: PendingEvent) -> tuple[Started, ...]:
         """Start every target of an event. Raises DispatchFailed, AlreadyLaunched, TransactionLost."""
 
+    def ask_for_runs(self, session: Session) -> None:
+        """Ask for runs of the DAGs that the batch's assets schedule; last before the commit."""
+
     def ready(self, session: Session, dag_ids: Collection[str], asset_uris: Collection[str]) -> set[str]:
         """Return which targets could be served now, as ``dag:<dag id>`` and ``asset:<uri>``."""
 

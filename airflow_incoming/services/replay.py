@@ -17,6 +17,7 @@ from airflow_incoming.db.engine import reading
 from airflow_incoming.services import finding
 from airflow_incoming.services.audit import changing
 from airflow_incoming.services.claims import HashStory, story_of
+from airflow_incoming.services.consumers.outlook import Consumption, consumers_of
 from airflow_incoming.services.finding import EventPage
 from airflow_incoming.services.rerun import Refusal, Replay, Terms, event_of, rerun
 from airflow_incoming.services.runs import (
@@ -26,6 +27,7 @@ from airflow_incoming.services.runs import (
     scheduling_assets,
     states_of,
 )
+from airflow_incoming.services.watchers import watched_assets
 from airflow_incoming.stores import events, inbox, integrations
 from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.events import Criteria, Plight
@@ -38,7 +40,7 @@ STEP_SIZE = 16 * 2**20
 
 Replays = list[Replay]
 Records = list[EventRecord]
-Ids = list[UUID]
+Names = list[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,19 +144,49 @@ class EventDesk:
         with reading(self._engine) as connection:
             return states_of(connection, started)
 
-    def behind_assets(self, dag_id: str, run_id: str, *, limit: int) -> Ids:
-        """Return the events behind the newest asset events that started a run, at most ``limit``."""
+    def consumers(self, record: EventRecord) -> tuple[Consumption, ...]:
+        """Return what became of an event at the DAGs that its assets, or watchers, start."""
+        with reading(self._engine) as connection:
+            return tuple(dict.fromkeys(consumers_of(connection, record)))
+
+    def watched(self) -> dict[str, Names]:
+        """Return the assets whose watchers listen to each integration, by its name."""
+        with reading(self._engine) as connection:
+            found: dict[str, Names] = {}
+            for one in watched_assets(connection):
+                found.setdefault(one.integration, []).append(one.asset)
+            return found
+
+    def behind_assets(self, dag_id: str, run_id: str, *, limit: int) -> dict[UUID, Names]:
+        """Return the events behind the newest asset events that started a run, at most ``limit``.
+
+        Each with the assets whose watchers have brought it: none where it has updated the asset itself.
+        """
         with reading(self._engine) as connection:
             claimed = claimed_by_assets(connection, dag_id, run_id, limit=limit)
-            found = {event.id: event for event in events.read_all(connection, [each for each, _ in claimed])}
-        emitted = {each: [one.asset for one in event.started if one.asset] for each, event in found.items()}
-        return list(dict.fromkeys(each for each, at in claimed if emits_one_of(emitted.get(each, ()), at)))
+            records = events.read_all(connection, [each.event_id for each in claimed])
+        known = {event.id: event for event in records}
+        found: dict[UUID, Names] = {}
+        for each in claimed:
+            event = known.get(each.event_id)
+            if event is None:
+                continue
+            emitted = [one.asset for one in event.started if one.asset]
+            if each.integration == event.integration:
+                found.setdefault(event.id, []).append(each.name)
+            elif each.integration is None and emits_one_of(emitted, {each.uri, each.name}):
+                found.setdefault(event.id, [])
+        return found
 
     def starters(self, dag_id: str, targets: dict[str, tuple[Sequence[str], Sequence[str]]]) -> set[str]:
-        """Return which integrations start a DAG; ``targets`` are the DAGs and assets of each."""
+        """Return which integrations start a DAG; ``targets`` are the DAGs and assets of each.
+
+        Those to which watchers of its assets listen start it, too.
+        """
         with reading(self._engine) as connection:
             assets = scheduling_assets(connection, dag_id)
-        return {
+            watched = {one.integration for one in watched_assets(connection, dag_id=dag_id)}
+        return watched | {
             name
             for name, (dags, emitted) in targets.items()
             if dag_id in dags or emits_one_of(emitted, assets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -11,6 +11,7 @@ from airflow.utils.sqlalchemy import UtcDateTime
 from sqlalchemy import JSON, Boolean, Connection, Integer, String, column, select, table
 
 from airflow_incoming.core.messages import Started
+from airflow_incoming.services.watchers import carried_by, event_named_by
 
 #: The few columns that we read; Airflow's models would bring their relations and their cost.
 _run = table(
@@ -24,12 +25,31 @@ _run = table(
 )
 _dag = table("dag", column("dag_id", String), column("is_paused", Boolean))
 _asset = table("asset", column("id", Integer), column("uri", String), column("name", String))
-_asset_event = table("asset_event", column("id", Integer), column("asset_id", Integer), column("extra", JSON))
+_asset_event = table(
+    "asset_event",
+    column("id", Integer),
+    column("asset_id", Integer),
+    column("source_dag_id", String),
+    column("extra", JSON),
+)
 _consumed = table("dagrun_asset_event", column("dag_run_id", Integer), column("event_id", Integer))
 _reference = table("dag_schedule_asset_reference", column("asset_id", Integer), column("dag_id", String))
 
 #: States that a run stays in.
 ENDED = frozenset({"success", "failed", "deleted"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """An event that an asset event names, and the URI and name of the asset.
+
+    ``integration``: where a watcher has made the asset event, the one that the watcher listens to.
+    """
+
+    event_id: UUID
+    uri: str
+    name: str
+    integration: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,15 +109,13 @@ def scheduling_assets(connection: Connection, dag_id: str) -> set[str]:
     return {text for row in connection.execute(query) for text in (row.uri, row.name)}
 
 
-def claimed_by_assets(
-    connection: Connection, dag_id: str, run_id: str, *, limit: int
-) -> list[tuple[UUID, set[str]]]:
-    """Return the events named by the newest asset events that started a run, and each asset's URI and name.
+def claimed_by_assets(connection: Connection, dag_id: str, run_id: str, *, limit: int) -> list[Claimed]:
+    """Return the events named by the newest asset events that started a run.
 
     Whoever may create asset events may name any event, so ask the event whether it is true.
     """
     query = (
-        select(_asset_event.c.extra, _asset.c.uri, _asset.c.name)
+        select(_asset_event.c.extra, _asset_event.c.source_dag_id, _asset.c.uri, _asset.c.name)
         .select_from(
             _run.join(_consumed, _consumed.c.dag_run_id == _run.c.id)
             .join(_asset_event, _asset_event.c.id == _consumed.c.event_id)
@@ -107,19 +125,19 @@ def claimed_by_assets(
         .order_by(_asset_event.c.id.desc())
         .limit(limit)
     )
-    found = [(_event_named_by(row.extra), {row.uri, row.name}) for row in connection.execute(query)]
-    return [(event_id, assets) for event_id, assets in found if event_id is not None]
+    found = []
+    for row in connection.execute(query):
+        conf, by_watcher = carried_by(row.extra)
+        event_id = event_named_by(conf)
+        # Airflow marks what its API and its tasks have made: they may write the same.
+        forged = by_watcher and ("from_rest_api" in row.extra or row.source_dag_id is not None)
+        if event_id is not None and not forged:
+            integration = conf.get("_incoming.integration") if by_watcher else None
+            found.append(Claimed(event_id=event_id, uri=row.uri, name=row.name, integration=integration))
+    return found
 
 
-def _event_named_by(extra: object) -> UUID | None:
-    named = extra.get("_incoming.event_id") if isinstance(extra, dict) else None
-    try:
-        return UUID(named) if isinstance(named, str) else None
-    except ValueError:
-        return None
-
-
-def emits_one_of(targets: Sequence[str], assets: set[str]) -> bool:
+def emits_one_of(targets: Sequence[str], assets: Collection[str]) -> bool:
     """Tell whether one of an integration's target assets is among these URIs and names."""
     # Airflow's asset models, which the receivers have no need to load.
     from airflow_incoming.services.asset_catalog import stored_uri

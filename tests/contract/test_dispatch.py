@@ -92,6 +92,9 @@ class TableLauncher:
     def ready(self, session: Session, dag_ids: Collection[str], asset_uris: Collection[str]) -> set[str]:
         return {f"dag:{dag}" for dag in dag_ids if dag in self.there}
 
+    def ask_for_runs(self, session: Session) -> None:
+        """There are no consumers here."""
+
     def announce(self) -> None:
         self.announced += 1
 

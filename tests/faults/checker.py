@@ -17,23 +17,36 @@ from tests.faults.ledger import SETTLED, Attempt, read
 #: All that a correct request may be answered: accepted, known, come back later, nothing.
 ALLOWED = (200, 204, 503, 0)
 
+CONSUMED = """
+    SELECT r.dag_id, r.run_id, e.extra FROM dagrun_asset_event c
+    JOIN dag_run r ON r.id = c.dag_run_id JOIN asset_event e ON e.id = c.event_id
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """What an integration of the test promises: a run in each of these DAGs, and whether once per key."""
+    """What an integration of the test promises: a run in each of these DAGs, and whether once per key.
+
+    Of a DAG that an asset starts: that it is in one run. ``at_least_once``: it may be in several.
+    """
 
     dags: Sequence[str]
     deduplicated: bool = True
+    at_least_once: bool = False
 
 
 @dataclass
 class Verdict:
-    """What became of all requests. ``lost``, ``doubled`` and ``wrong`` name each broken promise."""
+    """What became of all requests. ``lost``, ``doubled`` and ``wrong`` name each broken promise.
+
+    ``repeated`` names what came more often, where that was only promised at least once.
+    """
 
     attempts: list[Attempt]
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
 
     @property
     def broken(self) -> list[str]:
@@ -51,7 +64,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Run:
-    """One DAG run that the database holds."""
+    """One DAG run that the database holds, or an event in one that an asset has started."""
 
     dag_id: str
     run_id: str
@@ -98,7 +111,8 @@ def _judge_order(
         ran = Counter(run.run_id.rpartition("__")[2] for run in runs if run.dag_id == dag_id)
         count = ran.total() + waiting
         if count > most or any(times > 1 for times in ran.values()):
-            verdict.doubled.append(f"{key}, answered {told}, ran {ran.total()} times in {dag_id}")
+            twice = verdict.repeated if promise.at_least_once else verdict.doubled
+            twice.append(f"{key}, answered {told}, ran {ran.total()} times in {dag_id}")
         if set(told) & set(SETTLED) and count == 0:
             verdict.lost.append(f"{key}, answered {told}, never ran in {dag_id}")
         elif not waiting and (accepted | known) - ran.keys():
@@ -158,10 +172,24 @@ def _read(database: str) -> tuple[list[Run], list[tuple[str, str]]]:
         events = connection.execute(
             text("SELECT integration, body FROM incoming_event WHERE state IN ('accepted', 'failed', 'held')")
         ).all()
+        consumed = connection.execute(text(CONSUMED)).all()
     engine.dispose()
     runs = [
         Run(row.dag_id, row.run_id, json.loads(row.conf) if isinstance(row.conf, str) else row.conf)
         for row in rows
         if row.run_id.startswith("incoming__")
     ]
+    runs += _in_runs(consumed)
     return runs, [(row.integration, json.loads(row.body)["order"]["id"]) for row in events]
+
+
+def _in_runs(consumed: Iterable[Any]) -> list[Run]:
+    """Return the events in runs that assets have started. A run gives its tasks each event once."""
+    found = {}
+    for row in consumed:
+        extra = json.loads(row.extra) if isinstance(row.extra, str) else row.extra
+        conf = extra["payload"] if extra.get("from_trigger") else extra
+        event_id = conf["_incoming.event_id"]
+        named = f"incoming__{conf['_incoming.integration']}__{event_id}"
+        found[row.run_id, event_id] = Run(row.dag_id, named, conf)
+    return list(found.values())

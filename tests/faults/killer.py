@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 from airflow_incoming.services import dispatch, intake, launch, receive
+from airflow_incoming.services.consumers import requeueing, sweep
 from airflow_incoming.services.launch import rows
 from airflow_incoming.stores import dedup, dispatchers, inbox, inbox_postgresql, queue
 from airflow_incoming.web import asgi
@@ -38,6 +39,10 @@ POINTS: dict[str, Point] = {
     "dispatch: the runs of a batch made, none of their tasks": Point(rows, "_insert", short=True),
     "dispatch: runs made, marks not written": Point(queue, "mark_dispatched", before=True),
     "dispatch: runs and marks written, not committed": Point(dispatch.Dispatcher, "_dispatch", short=True),
+    "consumers: asset events made, nobody asked": Point(launch.AirflowLauncher, "ask_for_runs", before=True),
+    "consumers: asked for runs, not committed": Point(launch.AirflowLauncher, "ask_for_runs", short=True),
+    "consumers: found what waits, not committed": Point(sweep, "discover"),
+    "consumers: asked again for runs, not committed": Point(requeueing, "_queue"),
     "dispatch: committed": Point(launch.AirflowLauncher, "announce", short=True),
 }
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,11 +22,12 @@ from tests.faults.ledger import Ledger, Load, Probe, running
 from tests.faults.limits import p95
 from tests.faults.nursery import Child, Nursery
 from tests.faults.proxy import Proxy
-from tests.house import Builder, House, answers
+from tests.house import DAGS, Builder, House, answers
 from workbench.postgres import PostgresServer
 from workbench.processes import Processes, free_port, wait_until
 from workbench.redis import RedisServer
 
+HERE = Path(__file__).parent
 PROMISES = {
     "orders": Promise(dags=("one", "two")),
     "plain": Promise(dags=("one",), deduplicated=False),
@@ -46,6 +49,30 @@ SEALED = {
     "deduplication": {"parameters": ["body.order.id"]},
     "dags": ["one"],
 }
+#: Integrations that start DAGs by an asset: one updates it, the other one is listened to by its watcher.
+CONSUMERS = ("stock", "news")
+OF_CONSUMERS: list[dict[str, Any]] = [
+    {
+        "name": "stock",
+        "state": "published",
+        "deduplication": {"parameters": ["body.order.id"]},
+        "assets": ["incoming://stock"],
+    },
+    {"name": "news", "state": "published"},
+]
+PROMISES_OF_CONSUMERS = {
+    "stock": Promise(dags=("on_stock",)),
+    "news": Promise(dags=("on_news",), deduplicated=False, at_least_once=True),
+}
+#: A triggerer or scheduler that died is given up after seconds, not after half a minute.
+IMPATIENT = {
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "4",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "4",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+}
+#: Seconds without any progress after which what no run has is lost.
+PATIENCE = 40
 FLASK = "/pluginsv2/incoming"
 HEALTH_OF_AIRFLOW = "/api/v2/monitor/health"
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
@@ -79,6 +106,9 @@ class Stage:
         self.dispatchers: list[Child] = []
         self.ledger = Ledger(self.house.airflow.home / "ledger.jsonl")
         self.probe: Probe | None = None
+        self.scheduler: Child | None = None
+        self.triggerer: Child | None = None
+        self.promises: Mapping[str, Promise] = PROMISES
         self._proxies: list[Proxy] = []
         self._api_key: str | None = None
         self.apply(*INTEGRATIONS)
@@ -147,6 +177,24 @@ class Stage:
         self._api_key = found.group()
         self.apply(SEALED)
 
+    def with_consumers(self) -> None:
+        """Deploy DAGs that assets start, and let a scheduler and a triggerer work."""
+        folder = self.house.airflow.home / "dags"
+        shutil.copytree(DAGS, folder)
+        shutil.copy(HERE / "dags" / "consumers.py", folder)
+        self.env |= {"AIRFLOW__CORE__DAGS_FOLDER": str(folder), **IMPATIENT}
+        self.run("dags", "reserialize")
+        self.apply(*OF_CONSUMERS)
+        self.promises = {**PROMISES, **PROMISES_OF_CONSUMERS}
+        self.scheduler = self._start("scheduler", "--skip-serve-logs")
+        self.triggerer = self._start("triggerer", "--skip-serve-logs")
+        prefix = self.house.airflow.env["AIRFLOW__INCOMING__REDIS_PREFIX"]
+        wait_until(
+            lambda: bool(self.redis_client.keys(f"{prefix}:{{news}}:cursor:*")),
+            seconds=60,
+            what="the watcher to begin",
+        )
+
     def _start(self, *words: str, die_at: Any = None, variant: str | None = None, **env: str) -> Child:
         number = len(list(self.house.airflow.home.glob("*.log")))
         return self._servers.nursery.command(
@@ -199,15 +247,16 @@ class Stage:
     # Load and judgement
 
     @contextmanager
-    def load(self, **options: Any) -> Iterator[None]:
+    def load(self, *, integrations: Collection[str] | None = None, **options: Any) -> Iterator[None]:
         """Send orders during the block, and after it until all are settled."""
         bases = list(self.house.receive)
         credentials = {}
         if self._api_key is not None:
             bases.append(self.house.airflow.url + FLASK)
             credentials["sealed"] = self._bearer(self._api_key)
-        endpoints = self.house.endpoints.items()
-        urls = {name: [f"{base}/{endpoint}" for base in bases] for name, endpoint in endpoints}
+        endpoints = self.house.endpoints
+        chosen = endpoints if integrations is None else integrations
+        urls = {name: [f"{base}/{endpoints[name]}" for base in bases] for name in chosen}
         probes = [self.probe] if self.probe else []
         with running(Load(self.ledger, urls, credentials=credentials, **options), *probes):
             time.sleep(0.5)
@@ -230,11 +279,25 @@ class Stage:
             assert len(left) < 100 or left[-1] < left[-100], f"{left[-1]} events are not dispatched"
             time.sleep(0.3)
             left.append(self.house.sql(query)[0][0])
+        if self.scheduler is not None:
+            self._settle_consumers()
 
-    def judge(self, promises: Mapping[str, Promise] = PROMISES) -> Verdict:
+    def _settle_consumers(self) -> None:
+        """Wait until no event is missing in the runs of consumers, or no more of them come."""
+        self.ledger.attempts()
+        fewest, end = None, time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            lost = len(check(self.ledger.path, self.house.airflow.database, self.promises).lost)
+            if not lost:
+                return
+            if fewest is None or lost < fewest:
+                fewest, end = lost, time.monotonic() + PATIENCE
+            time.sleep(0.5)
+
+    def judge(self) -> Verdict:
         """Compare the ledger with the database."""
         self.ledger.close()
-        return check(self.ledger.path, self.house.airflow.database, promises)
+        return check(self.ledger.path, self.house.airflow.database, self.promises)
 
     def logs(self) -> str:
         """Return what all processes logged."""
@@ -257,8 +320,9 @@ class Stage:
     def close(self) -> None:
         """End what was started, and repair what all stages share."""
         self.ledger.close()
-        for child in (*self.receivers, *self.dispatchers):
-            child.send(9)
+        for child in (*self.receivers, *self.dispatchers, self.scheduler, self.triggerer):
+            if child is not None:
+                child.send(9)
         for proxy in self._proxies:
             proxy.close()
         self._repair()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.checker import Promise, Run, flat, judge, same
+from tests.faults.checker import Promise, Run, Verdict, check, flat, judge, same
 from tests.faults.ledger import SETTLED, Attempt, Client, Probe, order
 from tests.faults.limits import Limits, too_slow
 from tests.faults.stage import Stage
@@ -91,6 +92,23 @@ def test_what_was_doubled() -> None:
     assert broken(plain, [run(integration="plain"), run(event="e2", integration="plain")]) == (0, 1, 0)
 
 
+def test_what_assets_and_watchers_start() -> None:
+    """An event in no run of a consumer is lost, one in two runs doubled; a watcher may repeat one."""
+    promises = {
+        "stock": Promise(dags=("on_stock",)),
+        "news": Promise(dags=("on_news",), deduplicated=False, at_least_once=True),
+    }
+    stock, news = told(200, integration="stock"), told(200, integration="news")
+    in_stock = replace(run(integration="stock"), dag_id="on_stock")
+    in_news = replace(run(integration="news"), dag_id="on_news")
+    assert broken(stock + news, [in_stock, in_news], promises=promises) == (0, 0, 0)
+    assert broken(stock + news, [in_stock], promises=promises) == (1, 0, 0)
+    assert broken(stock + news, [in_news], promises=promises) == (1, 0, 0)
+    assert broken(stock, [in_stock, in_stock], promises=promises) == (0, 1, 0)
+    verdict = judge(news, [in_news, in_news], [], promises)
+    assert (verdict.broken, len(verdict.repeated)) == ([], 1)
+
+
 def test_what_is_wrong_otherwise() -> None:
     """Never accepted, an answer that isn't allowed, a conf that differs, even in a type alone."""
     assert broken(told(503), []) == (0, 0, 1)
@@ -152,6 +170,31 @@ def test_known_before_commit(stage: Stage) -> None:
     assert client.send("orders", key, second) == 204
     client.close()
     assert stage.judge().lost
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("variant", ["time of the first", "ask again"])
+def test_consumers(stage: Stage, variant: str) -> None:
+    """Of a burst most are in no run, or what a run has had is run again."""
+    stage.with_consumers()
+    stage.serve()
+    stage.dispatch(variant=variant)
+    stage.wait_for_receivers()
+    url = f"{stage.house.receive[0]}/{stage.house.endpoints['stock']}"
+    with closing(Client(stage.ledger, {})) as client:
+        for _ in range(20):
+            assert client.send("stock", str(uuid.uuid4()), url) == 200
+    wait_until(lambda: bool(stage.house.sql("select 1 from dag_run")), seconds=60, what="a run")
+    if variant == "ask again":
+        wait_until(lambda: bool(_verdict(stage).doubled), seconds=30, what="an event in two runs")
+    else:
+        time.sleep(3)
+        assert _verdict(stage).lost
+
+
+def _verdict(stage: Stage) -> Verdict:
+    stage.ledger.attempts()
+    return check(stage.ledger.path, stage.house.airflow.database, stage.promises)
 
 
 def test_check_then_insert(stage: Stage) -> None:

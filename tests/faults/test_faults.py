@@ -16,18 +16,26 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults import faults_of_airflow, faults_of_machines, faults_of_postgres, faults_of_redis
+from tests.faults import (
+    faults_of_airflow,
+    faults_of_consumers,
+    faults_of_machines,
+    faults_of_postgres,
+    faults_of_redis,
+)
 from tests.faults.catalogue import Fault, all_of
 from tests.faults.checker import Verdict
 from tests.faults.conftest import EVERYTHING
 from tests.faults.killer import POINTS
 from tests.faults.limits import RESTARTING, too_slow
-from tests.faults.stage import Stage
+from tests.faults.stage import CONSUMERS, Stage
 from workbench.processes import wait_until
 
 Judged = Callable[[str], Verdict]
 
-FAULTS = all_of(faults_of_machines, faults_of_redis, faults_of_postgres, faults_of_airflow)
+FAULTS = all_of(
+    faults_of_machines, faults_of_redis, faults_of_postgres, faults_of_airflow, faults_of_consumers
+)
 PLAYED = [fault for fault in FAULTS if EVERYTHING or fault.short]
 
 
@@ -77,6 +85,21 @@ def test_a_dispatcher_killed_at_a_point(point: str, stage: Stage, judged: Judged
     verdict = judged(f"killed at {point}")
     assert verdict.broken == []
     assert too_slow(verdict, stage.looks, RESTARTING) == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("point", points_of("consumers"))
+def test_a_dispatcher_killed_where_assets_start_dags(point: str, stage: Stage, judged: Judged) -> None:
+    """Each event is in exactly one run of the DAG that its asset starts, a watcher's as well."""
+    stage.with_consumers()
+    stage.open(api_server=False, dispatch=False)
+    victim = stage.dispatch(die_at=(point, 2))
+    with stage.load(integrations=CONSUMERS):
+        wait_until(lambda: not victim.alive, seconds=60, what="the dispatcher to die", every=0.02)
+        victim.start(die_at=None)
+    verdict = judged(f"killed at {point}")
+    assert verdict.broken == []
+    assert verdict.repeated == []
 
 
 def test_hundred_identical_requests_at_once_on_four_processes(stage: Stage) -> None:

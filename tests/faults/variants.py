@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from airflow_incoming.core.messages import Event
 from airflow_incoming.db.engine import transaction
 from airflow_incoming.services import dispatch, intake
+from airflow_incoming.services.consumers import discovery, requeueing, sweep
 from airflow_incoming.services.launch import launcher, lookup, rows, singly, together
 from airflow_incoming.stores import inbox, queue
 from airflow_incoming.stores.dedup import Known, Memory
@@ -121,7 +123,31 @@ def run_before_mark() -> None:
     dispatch.Dispatcher.dispatch_batch = then_mark  # type: ignore[method-assign]
 
 
+def time_of_the_first() -> None:
+    """Leave the queue for runs as Airflow does: with the time of the first asset event."""
+    launcher.stamp = lambda *_: None
+    sweep.Sweep.sweep = lambda _: False  # type: ignore[method-assign]
+
+
+def ask_again() -> None:
+    """Ask for runs of what came, and don't look whether one has it already."""
+    waiting = requeueing._waiting
+
+    def unsettled(connection: Any, dag_id: str) -> Any:
+        return [replace(one, settled=False) for one in waiting(connection, dag_id)]
+
+    requeueing._waiting = unsettled
+    discovery._got = lambda *_: set()
+
+
 VARIANTS: dict[str, Callable[[], None]] = {
     variant.__name__.replace("_", " "): variant
-    for variant in (known_before_commit, check_then_insert, mark_before_run, run_before_mark)
+    for variant in (
+        known_before_commit,
+        check_then_insert,
+        mark_before_run,
+        run_before_mark,
+        time_of_the_first,
+        ask_again,
+    )
 }

@@ -19,7 +19,9 @@ The caller's part (one launcher per thread, a *new* session with ``expire_on_com
         except AlreadyLaunched as done:              # another dispatcher was faster, and committed
             started[its id] = done.started
         except DispatchFailed: ...                   # keep detail, retry and waiting_for
-    mark the events; session.commit(); launcher.announce()
+    mark the events
+    launcher.ask_for_runs(session)                   # of the DAGs that the assets schedule
+    session.commit(); launcher.announce()
     on any rollback: launcher.discard()
 
 ``TransactionLost`` means that the whole transaction was ended, not just the savepoint: nothing of

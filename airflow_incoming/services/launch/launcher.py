@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from airflow_incoming.core.errors import AlreadyLaunched
 from airflow_incoming.core.messages import PendingEvent, Started
 from airflow_incoming.services.asset_catalog import active_assets
+from airflow_incoming.services.consumers.stamping import stamp
 from airflow_incoming.services.dag_catalog import DagCatalog, dag_states
 from airflow_incoming.services.launch import trust
 from airflow_incoming.services.launch.lookup import NOTHING, look_up, run_id_of, started_by
@@ -33,6 +34,7 @@ class AirflowLauncher:
         self._doubt: str | None = None
         self._batch = NOTHING
         self._announcements: list[Callable[[], None]] = []
+        self._emitted: list[int] = []
 
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
         """Look up all targets of a batch: three statements, and none where no event has such targets."""
@@ -81,10 +83,18 @@ class AirflowLauncher:
         # The targets of an event are committed together: a run from before proves the asset events.
         if len(missing) == len(configuration.dags):
             announcements: list[Callable[[], None]] = []
-            for target in configuration.assets:
+            self._emitted += [
                 emit(session, target, batch.assets.get(target), one.conf, announcements)
+                for target in configuration.assets
+            ]
             self._announcements += announcements
         return started
+
+    def ask_for_runs(self, session: Session) -> None:
+        """See to it that runs of the consumers get all asset events of the batch; last before the commit."""
+        if self._emitted:
+            stamp(session.connection(), self._emitted)
+            self._emitted = []
 
     def announce(self) -> None:
         """Tell Airflow's listeners about the asset events; call it after the commit."""
@@ -99,6 +109,7 @@ class AirflowLauncher:
     def discard(self) -> None:
         """Forget the batch and what would be announced; call it after a rollback."""
         self._announcements = []
+        self._emitted = []
         self._batch = NOTHING
 
     def ready(self, session: Session, dag_ids: Collection[str], asset_uris: Collection[str]) -> set[str]:

@@ -69,26 +69,29 @@ def emit(
     asset: SerializedAssetUniqueKey | None,
     conf: Mapping[str, Any],
     announcements: list[Callable[[], None]],
-) -> None:
-    """Create one asset event; what listeners have to hear of it is appended to ``announcements``."""
+) -> int:
+    """Create one asset event and return its id; ``announcements`` gets what listeners have to hear of it."""
     # Importing this module resolves [core] asset_manager_class, so not before it is needed.
     from airflow.assets.manager import asset_manager
 
     # A sender belongs to no team: like a teamless API user, it reaches the DAGs of no team.
-    made = asset and asset_manager.register_asset_change(
-        asset=asset,
-        extra=dict(conf),
-        session=session,
-        source_is_api=True,
-        api_user_teams=set(),
-        callback_sink=announcements,
-    )
+    made = None
+    if asset is not None:
+        made = asset_manager.register_asset_change(
+            asset=asset,
+            extra=dict(conf),
+            session=session,
+            source_is_api=True,
+            api_user_teams=set(),
+            callback_sink=announcements,
+        )
     if made is None:
         raise DispatchFailed(
             f"There is no active asset {target!r}. A DAG that is parsed has to name it.",
             retry=True,
             waiting_for=None if asset else f"asset:{target}",
         )
+    return int(made.id)
 
 
 def is_same_run(error: IntegrityError) -> bool:

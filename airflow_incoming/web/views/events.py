@@ -17,7 +17,8 @@ from werkzeug.datastructures import MultiDict
 from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound, RedisUnavailable
 from airflow_incoming.core.export import as_csv, as_json
 from airflow_incoming.core.records import EventRecord
-from airflow_incoming.services.runs import Run
+from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.services.runs import ENDED
 from airflow_incoming.web.access import Permission
 from airflow_incoming.web.views.editor_rights import demand
 from airflow_incoming.web.views.event_filter import RANGE_OPTIONS, STATE_OPTIONS, EventFilter, read_filter
@@ -62,7 +63,7 @@ class EventPages(Page):
         if is_fragment():
             record = desk.show(event_id)
             plight = desk.plight(event_id)
-            return self.show("events/live.html", event=record, plight=plight, **self._rows([record]))
+            return self.show("events/live.html", event=record, plight=plight, **self._one(record))
         whole = desk.whole(event_id)
         return self.show(
             "events/event.html",
@@ -71,7 +72,7 @@ class EventPages(Page):
             event=whole.record,
             plight=whole.plight,
             parts=parts_of(whole.record),
-            **self._rows([whole.record]),
+            **self._one(whole.record),
         )
 
     @expose("/<uuid:event_id>/replay", methods=("POST",))
@@ -190,22 +191,32 @@ class EventPages(Page):
 
     def _rows(self, events: Sequence[EventRecord]) -> dict[str, Any]:
         """Return what a table of events needs beside them: their runs, and which of those may be shown."""
-        return rows_context(self.services.events().runs, self.services.manager().list, events)
+        return rows_context(self.services.events(), self.services.manager().list, events)
+
+    def _one(self, event: EventRecord) -> dict[str, Any]:
+        """Return the same for the page of one event, with the DAGs that its assets and watchers start."""
+        context = self._rows([event])
+        consumers = self.services.events().consumers(event)
+        readable = visitor().readable_dags({each.dag_id for each in consumers})
+        shown = [each for each in consumers if each.dag_id in readable]
+        moving = any(not each.is_blocked and each.state not in ENDED for each in shown)
+        return context | {"consumers": shown, "is_running": context["is_running"] or moving}
 
 
 def rows_context(
-    runs_of: Callable[..., dict[tuple[str, str], Run]],
+    desk: EventDesk,
     integrations: Callable[[], Sequence[Any]],
     events: Sequence[EventRecord],
 ) -> dict[str, Any]:
     """Return the runs of events, those whose DAG the visitor may read, and how their integrations look."""
     started = [one for event in events for one in event.started]
     readable = visitor().readable_dags({one.dag_id for one in started if one.dag_id})
-    runs = runs_of([one for one in started if one.dag_id in readable])
+    runs = desk.runs([one for one in started if one.dag_id in readable])
     moving = any(event.state in ("accepted", "failed") for event in events)
     return {
         "runs": runs,
         "looks": {each.name: each.current.configuration for each in integrations()} if events else {},
+        "watched": desk.watched() if any(not event.started for event in events) else {},
         "is_moving": moving,
         "is_running": moving or any(not run.has_ended and not run.is_paused for run in runs.values()),
     }

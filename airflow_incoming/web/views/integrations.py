@@ -33,6 +33,7 @@ class IntegrationPages(Page):
             active="integrations",
             rows=select(rows, text=text, column=column, descending=descending),
             total=len(rows),
+            watched=self.services.events().watched(),
             text=text,
             column=column,
             descending=descending,

@@ -11,7 +11,7 @@ NOTICES: dict[str, tuple[str, str]] = {
     "published": ("success", "Published: the endpoint accepts requests."),
     "published-idle": (
         "warning",
-        "Published: the endpoint accepts requests, but starts nothing. Choose a DAG in the section Workflow.",
+        "Published: the endpoint accepts requests, but starts nothing. Choose a DAG, or let watchers listen.",
     ),
     "published-suspended": (
         "warning",

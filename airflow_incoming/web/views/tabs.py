@@ -48,7 +48,7 @@ class DagTabs(Page):
             dag_id=dag_id,
             integrations=integrations,
             events=events,
-            **rows_context(desk.runs, self.services.manager().list, shown),
+            **rows_context(desk, self.services.manager().list, shown),
         )
 
     @expose("/<dag_id>/<path:run_id>", methods=("GET",))
@@ -62,21 +62,25 @@ class DagTabs(Page):
             embedded=True,
             dag_id=dag_id,
             run_id=run_id,
-            starters=[(whole, parts_of(whole.record)) for whole in starters[:SHOWN]],
+            starters=[(whole, parts_of(whole.record), watched) for whole, watched in starters[:SHOWN]],
             more=len(starters) > SHOWN,
         )
 
-    def _starters(self, dag_id: str, run_id: str) -> list[Whole]:
-        """Return the events that say that they started the run: anybody may choose a run id like ours."""
+    def _starters(self, dag_id: str, run_id: str) -> list[tuple[Whole, list[str]]]:
+        """Return the events that say that they started the run: anybody may choose a run id like ours.
+
+        Each with the assets whose watchers have brought it.
+        """
         desk = self.services.events()
         found = _OUR_RUN.fullmatch(run_id)
         if found is None:
-            return [desk.whole(each) for each in desk.behind_assets(dag_id, run_id, limit=SHOWN + 1)]
+            behind = desk.behind_assets(dag_id, run_id, limit=SHOWN + 1)
+            return [(desk.whole(each), watched) for each, watched in behind.items()]
         try:
             whole = desk.whole(UUID(found[1]))
         except NotFound:
             return []
-        return [whole] if Started(dag_id=dag_id, run_id=run_id) in whole.record.started else []
+        return [(whole, [])] if Started(dag_id=dag_id, run_id=run_id) in whole.record.started else []
 
 
 def _check(dag_id: str) -> None:

@@ -69,12 +69,21 @@ def test_out_of_a_watchers_event() -> None:
     assert incoming_events(context(None, watched=[{"from_trigger": True, "payload": "a file"}])) == ()
 
 
-def test_a_payload_can_not_pretend_to_be_a_watchers() -> None:
-    """Airflow's two words for that may be parameters of an asset target's event."""
-    forged = {**CONF, "from_trigger": True, "payload": {}}
-    (event,) = incoming_events(context(None, orders=[forged]))
-    assert event.event_id == EVENT.event_id
-    assert event.payload == {"order": {"id": 7, "lines": [{"sku": "A"}]}, "from_trigger": True, "payload": {}}
+def test_a_body_that_looks_as_if_airflow_had_wrapped_it() -> None:
+    """Fields of a body are its own, however they are named."""
+    mimic = {**CONF_ABOUT, "from_trigger": True, "from_rest_api": True, "payload": {}}
+    event = incoming_event(context(None, orders=[mimic]))
+    assert event.data == {"from_trigger": True, "from_rest_api": True, "payload": {}}
+
+
+def test_the_order_is_that_in_which_they_came() -> None:
+    """Airflow gives them by asset, and a watcher may have delivered one twice."""
+    ids = [f"01890000-0000-7000-8000-00000000000{number}" for number in range(6)]
+    confs = [{**CONF, "_incoming.event_id": event_id} for event_id in ids]
+    mixed = context(
+        None, first=[confs[5], confs[1]], second=[confs[0], confs[4], confs[1]], third=[confs[3], confs[2]]
+    )
+    assert [event.event_id for event in incoming_events(mixed)] == ids
 
 
 def test_out_of_what_was_waited_for() -> None:

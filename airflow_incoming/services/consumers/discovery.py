@@ -1,0 +1,225 @@
+"""Finds the asset events of our events, each once, and notes for which DAGs no run has them yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, Text, cast, func, select
+from sqlalchemy.orm import Session
+
+from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services.watchers import MARK, carried_by, event_named_by
+from airflow_incoming.stores import unconsumed
+from airflow_incoming.stores.unconsumed import Mark, Unconsumed
+
+#: Asset events that are looked at in one transaction, and of whose contents at a time.
+LOOKED_AT, READ = 1000, 50
+#: How long an id that isn't there may still come: transactions don't commit in the order of their ids.
+#: And how many such ids are remembered at most.
+LATE, MOST_MISSING = timedelta(minutes=10), 500
+#: An asset event that is looked at later than this may have been in a run that is deleted already.
+PROMPT = timedelta(minutes=1)
+#: How far the first look of all goes back.
+FIRST_LOOK = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """An asset event that carries an event of ours."""
+
+    id: int
+    asset_id: int
+    event_id: UUID
+    timestamp: datetime
+    by_watcher: bool
+
+
+def is_anything_new(connection: Connection) -> bool:
+    """Tell, without locking anything, whether there are asset events that nobody has looked at."""
+    mark = unconsumed.read_mark(connection)
+    if mark is None or mark.missing:
+        return True
+    newer = select(t.asset_event.c.id).where(t.asset_event.c.id > mark.seen).limit(1)
+    return connection.execute(newer).first() is not None
+
+
+def discover(session: Session, now: datetime) -> bool:
+    """Look at the next asset events; tell whether there are more. Nothing, where somebody else does."""
+    connection = session.connection()
+    mark = unconsumed.lock_mark(connection)
+    if mark is None:
+        if unconsumed.read_mark(connection) is None:
+            unconsumed.begin(connection, _before(connection, now - FIRST_LOOK))
+            return True
+        return False
+    ids = _next_ids(connection, mark)
+    found = _ours(connection, ids)
+    unconsumed.add(connection, _waiting(session, found, now))
+    new = [one for one in ids if one > mark.seen]
+    unconsumed.move(connection, _moved(mark, ids, now))
+    return len(new) >= LOOKED_AT
+
+
+def _next_ids(connection: Connection, mark: Mark) -> list[int]:
+    event = t.asset_event
+    new = select(event.c.id).where(event.c.id > mark.seen).order_by(event.c.id).limit(LOOKED_AT)
+    late = select(event.c.id).where(event.c.id.in_(mark.missing))
+    arrived = list(connection.scalars(late)) if mark.missing else []
+    return [*arrived, *connection.scalars(new)]
+
+
+def _moved(mark: Mark, ids: Sequence[int], now: datetime) -> Mark:
+    """Return the mark behind these ids; those that are skipped are missing, for as long as they may come."""
+    missing = {one: at for one, at in mark.missing.items() if one not in set(ids) and now - at < LATE}
+    seen = mark.seen
+    for one in sorted(one for one in ids if one > mark.seen):
+        skipped = range(max(seen + 1, one - MOST_MISSING), one)
+        missing |= dict.fromkeys(skipped, now)
+        seen = one
+    return Mark(seen=seen, missing=dict(sorted(missing.items())[-MOST_MISSING:]))
+
+
+def _ours(connection: Connection, ids: Sequence[int]) -> list[Found]:
+    """Return those of the asset events that carry an event of ours: made by no task, for no partition."""
+    event = t.asset_event
+    content = cast(event.c.extra, Text)
+    found: list[Found] = []
+    for start in range(0, len(ids), READ):
+        query = (
+            select(event.c.id, event.c.asset_id, event.c.timestamp, content.label("content"))
+            .where(event.c.id.in_(ids[start : start + READ]))
+            .where(event.c.source_dag_id.is_(None), event.c.partition_key.is_(None))
+            .where(content.contains(f'"{MARK}"', autoescape=True))
+        )
+        for row in connection.execute(query):
+            conf, by_watcher = carried_by(json.loads(row.content))
+            if (event_id := event_named_by(conf)) is not None:
+                found.append(
+                    Found(
+                        id=row.id,
+                        asset_id=row.asset_id,
+                        event_id=event_id,
+                        timestamp=row.timestamp,
+                        by_watcher=by_watcher,
+                    )
+                )
+    return found
+
+
+def _waiting(session: Session, found: Sequence[Found], now: datetime) -> Iterable[Unconsumed]:
+    """Return which DAGs wait for which of them: those that their assets scheduled when they came."""
+    if not found:
+        return []
+    connection = session.connection()
+    consumers = _consumers(session, {one.asset_id for one in found})
+    got = _got(connection, [one.id for one in found])
+    old = [one.timestamp for one in found if now - one.timestamp > PROMPT]
+    dag_ids = {each.dag_id for some in consumers.values() for each in some}
+    deleted = _deletions(connection, dag_ids, since=min(old)) if old else {}
+    return [
+        Unconsumed(dag_id=each.dag_id, asset_event_id=one.id, event_id=one.event_id, since=one.timestamp)
+        for one in found
+        for each in consumers.get(one.asset_id, ())
+        if each.since < one.timestamp
+        and (one.by_watcher or not each.only_by_watchers)
+        and (each.dag_id, one.id) not in got
+        and not _may_be_deleted(one, deleted.get(each.dag_id), now)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Consumer:
+    """A DAG that an asset schedules ``since`` then."""
+
+    dag_id: str
+    since: datetime
+    only_by_watchers: bool
+
+
+def _consumers(session: Session, asset_ids: Collection[int]) -> Mapping[int, list[_Consumer]]:
+    """Return the DAGs that assets schedule, but for those that go by partitions, or by teams not ours."""
+    query = (
+        select(t.reference.c.asset_id, t.reference.c.dag_id, t.reference.c.created_at)
+        .join(t.dag, t.dag.c.dag_id == t.reference.c.dag_id)
+        .where(t.reference.c.asset_id.in_(sorted(asset_ids)))
+        .where(t.dag.c.timetable_partitioned.is_(False))
+    )
+    rows = session.connection().execute(query).all()
+    closed, guarded = _of_teams(session, {row.dag_id for row in rows}, asset_ids)
+    consumers: dict[int, list[_Consumer]] = {}
+    for row in rows:
+        pair = (row.asset_id, row.dag_id)
+        if pair not in closed:
+            consumer = _Consumer(dag_id=row.dag_id, since=row.created_at, only_by_watchers=pair in guarded)
+            consumers.setdefault(row.asset_id, []).append(consumer)
+    return consumers
+
+
+def _of_teams(
+    session: Session, dag_ids: Collection[str], asset_ids: Collection[int]
+) -> tuple[set[tuple[int, str]], set[tuple[int, str]]]:
+    """Return the pairs of asset and DAG that get nothing of ours, and those that get it from watchers only.
+
+    As Airflow queues them: a sender and a watcher belong to no team.
+    """
+    from airflow.configuration import conf
+
+    if not conf.getboolean("core", "multi_team", fallback=False):
+        return set(), set()
+    from airflow.models.dag import DagModel
+
+    teams = DagModel.get_dag_id_to_team_name_mapping(sorted(dag_ids), session=session)
+    in_teams = [dag_id for dag_id, team in teams.items() if team is not None]
+    query = select(t.reference.c.asset_id, t.reference.c.dag_id, t.reference.c.allow_global_producers).where(
+        t.reference.c.dag_id.in_(in_teams), t.reference.c.asset_id.in_(sorted(asset_ids))
+    )
+    rows = session.connection().execute(query).all()
+    guarded = {(row.asset_id, row.dag_id) for row in rows if row.allow_global_producers}
+    return {(row.asset_id, row.dag_id) for row in rows} - guarded, guarded
+
+
+def _got(connection: Connection, asset_event_ids: Sequence[int]) -> set[tuple[str, int]]:
+    query = (
+        select(t.run.c.dag_id, t.consumed.c.event_id)
+        .join(t.run, t.run.c.id == t.consumed.c.dag_run_id)
+        .where(t.consumed.c.event_id.in_(asset_event_ids))
+    )
+    return {(row.dag_id, row.event_id) for row in connection.execute(query)}
+
+
+def _deletions(connection: Connection, dag_ids: Collection[str], *, since: datetime) -> dict[str, datetime]:
+    """Return when a run of each DAG was last deleted since then, as Airflow's audit log has it."""
+    query = (
+        select(t.log.c.dag_id, func.max(t.log.c.dttm).label("at"))
+        .where(t.log.c.event == "delete_dag_run", t.log.c.dag_id.in_(sorted(dag_ids)), t.log.c.dttm >= since)
+        .group_by(t.log.c.dag_id)
+    )
+    return {row.dag_id: row.at for row in connection.execute(query)}
+
+
+def _may_be_deleted(one: Found, deleted: datetime | None, now: datetime) -> bool:
+    """Tell whether a run that was deleted may have had it: who has deleted a run isn't to get it again."""
+    return deleted is not None and one.timestamp <= deleted and now - one.timestamp > PROMPT
+
+
+def _before(connection: Connection, since: datetime) -> int:
+    """Return an id before which all asset events are older: a few looks at the primary key."""
+    low, high = 0, connection.scalar(select(func.max(t.asset_event.c.id))) or 0
+    while low < high:
+        middle = (low + high) // 2
+        query = (
+            select(t.asset_event.c.id, t.asset_event.c.timestamp)
+            .where(t.asset_event.c.id > middle)
+            .order_by(t.asset_event.c.id)
+            .limit(1)
+        )
+        row = connection.execute(query).first()
+        if row is None or row.timestamp >= since:
+            high = middle
+        else:
+            low = row.id
+    return low

@@ -1,0 +1,53 @@
+"""One time for the asset events of a transaction, and for the entries in the queue that they ask by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from datetime import datetime, timezone
+
+from sqlalchemy import Connection, select, update
+
+from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services.consumers.moments import lock_dags, next_moment
+
+#: Seconds for which a scheduler is waited for that is making a run of a consumer, and between two looks.
+PATIENCE, PAUSE = 0.5, 0.01
+
+
+def stamp(connection: Connection, asset_event_ids: Sequence[int]) -> None:
+    """Give asset events that were made in this transaction the time by which runs will get all of them.
+
+    Call it last before the commit: until then no scheduler makes a run of their consumers. Who is not
+    queued (a paused DAG, one of another team) stays so. A handful of statements, however many events.
+    """
+    asset_ids = connection.scalars(
+        select(t.asset_event.c.asset_id).where(t.asset_event.c.id.in_(asset_event_ids)).distinct()
+    ).all()
+    queued = connection.scalars(
+        select(t.queue.c.target_dag_id).where(t.queue.c.asset_id.in_(asset_ids)).distinct()
+    ).all()
+    _lock(connection, queued)
+    moment = next_moment(connection, queued, datetime.now(timezone.utc))
+    connection.execute(
+        update(t.asset_event).where(t.asset_event.c.id.in_(asset_event_ids)).values(timestamp=moment)
+    )
+    connection.execute(
+        update(t.queue)
+        .where(t.queue.c.asset_id.in_(asset_ids), t.queue.c.target_dag_id.in_(queued))
+        .values(created_at=moment)
+    )
+
+
+def _lock(connection: Connection, dag_ids: Collection[str]) -> None:
+    """Lock DAGs, and go on after a while without those that somebody else keeps.
+
+    Then a scheduler may miss the events, and the sweep finds them.
+    """
+    end = time.monotonic() + PATIENCE
+    locked: set[str] = set()
+    while missing := set(dag_ids) - locked:
+        locked |= lock_dags(connection, missing)
+        if locked >= missing or time.monotonic() > end:
+            return
+        time.sleep(PAUSE)

@@ -1,0 +1,80 @@
+"""Looks for asset events that no run has, and asks for them: a chore of dispatchers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Engine, Select, delete, exists, select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from airflow_incoming.db import tables
+from airflow_incoming.db.engine import reading, transaction, translate
+from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services.consumers.discovery import discover, is_anything_new
+from airflow_incoming.services.consumers.requeueing import plight_of, requeue
+from airflow_incoming.stores import unconsumed
+
+log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """Any number may run: the database lets one of them look, and one at a time ask for runs of a DAG."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._clock = clock
+        #: Whether there was anything at the last look.
+        self.is_lively = True
+
+    def sweep(self) -> bool:
+        """Look at what is new, and ask for what waits; tell whether to go on at once.
+
+        Costs two or three reads where there is nothing. Raises DatabaseUnavailable.
+        """
+        with reading(self._engine) as connection:
+            new = is_anything_new(connection)
+        more = new and bool(self._act(discover, self._clock()))
+        dag_ids = self._startable()
+        for dag_id in dag_ids:
+            with reading(self._engine) as connection:
+                is_bad = plight_of(connection, dag_id).is_bad
+            if is_bad:
+                more = bool(self._act(requeue, dag_id, self._clock())) or more
+        self.is_lively = new or bool(dag_ids)
+        return more
+
+    def purge(self) -> int:
+        """Forget what DAGs wait for that are deleted; return how much."""
+        gone = ~exists().where(t.dag.c.dag_id == tables.unconsumed.c.dag_id)
+        with transaction(self._engine) as connection:
+            return connection.execute(delete(tables.unconsumed).where(gone)).rowcount
+
+    def _startable(self) -> list[str]:
+        """Return the DAGs that wait for asset events and that a scheduler would make a run of."""
+        with reading(self._engine) as connection:
+            if unconsumed.is_empty(connection):
+                return []
+            return list(connection.scalars(_startable()))
+
+    def _act(self, act: Callable[..., bool], *arguments: object) -> bool:
+        try:
+            with Session(self._engine, autoflush=False, expire_on_commit=False) as session, session.begin():
+                return act(session, *arguments)
+        except IntegrityError:  # another dispatcher was faster
+            log.debug("Another dispatcher looks for asset events, too", exc_info=True)
+            return False
+        except SQLAlchemyError as error:
+            raise translate(error) from error
+
+
+def _startable() -> Select[tuple[str]]:
+    waits = exists().where(tables.unconsumed.c.dag_id == t.dag.c.dag_id)
+    return (
+        select(t.dag.c.dag_id)
+        .where(t.dag.c.is_paused.is_(False), t.dag.c.is_stale.is_(False))
+        .where(t.dag.c.has_import_errors.is_(False), waits)
+        .order_by(t.dag.c.dag_id)
+    )

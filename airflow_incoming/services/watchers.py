@@ -1,0 +1,89 @@
+"""The watchers of assets that listen to integrations, as Airflow's tables have them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Integer, String, Text, column, select, table
+
+log = logging.getLogger(__name__)
+
+#: How Airflow names our trigger for watchers.
+TRIGGER = "airflow_incoming.triggers.event.IncomingEventTrigger"
+#: What names the event in every conf of ours.
+MARK = "_incoming.event_id"
+
+_trigger = table("trigger", column("id", Integer), column("classpath", String), column("kwargs", Text))
+_watcher = table("asset_watcher", column("asset_id", Integer), column("trigger_id", Integer))
+_asset = table("asset", column("id", Integer), column("name", String))
+_reference = table("dag_schedule_asset_reference", column("asset_id", Integer), column("dag_id", String))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """An asset that has a watcher which listens to an integration."""
+
+    asset_id: int
+    asset: str
+    integration: str
+
+
+def watched_assets(connection: Connection, *, dag_id: str | None = None) -> list[Watched]:
+    """Return the assets that watchers of ours update, by name; with a DAG id those that schedule the DAG.
+
+    A watcher that can't be read, because the Fernet key is another one, is left out.
+    """
+    query = (
+        select(_watcher.c.asset_id, _asset.c.name, _trigger.c.kwargs)
+        .join(_trigger, _trigger.c.id == _watcher.c.trigger_id)
+        .join(_asset, _asset.c.id == _watcher.c.asset_id)
+        .where(_trigger.c.classpath == TRIGGER)
+        .order_by(_asset.c.name)
+    )
+    if dag_id is not None:
+        query = query.where(
+            _watcher.c.asset_id.in_(select(_reference.c.asset_id).where(_reference.c.dag_id == dag_id))
+        )
+    found = [
+        Watched(asset_id=row.asset_id, asset=row.name, integration=name)
+        for row in connection.execute(query)
+        if (name := _integration_of(row.kwargs)) is not None
+    ]
+    return list(dict.fromkeys(found))
+
+
+def carried_by(extra: object) -> tuple[Mapping[str, Any], bool]:
+    """Return the conf in an asset event's extra, and whether Airflow wrapped it: so a watcher has yielded it.
+
+    Not by what Airflow writes beside it, which a body may have a field of that name for; no field of a
+    body is called ``_incoming.event_id``.
+    """
+    conf = extra if isinstance(extra, dict) else {}
+    if MARK in conf or not isinstance(conf.get("payload"), dict):
+        return conf, False
+    return conf["payload"], True
+
+
+def event_named_by(conf: Mapping[str, Any]) -> UUID | None:
+    """Return the event that a conf says it is of; None where it says nothing of the kind."""
+    named = conf.get(MARK)
+    try:
+        return UUID(named) if isinstance(named, str) else None
+    except ValueError:
+        return None
+
+
+def _integration_of(kwargs: str) -> str | None:
+    # Airflow's models, which receivers have no need to load.
+    from airflow.models.trigger import Trigger
+
+    try:
+        name = Trigger._decrypt_kwargs(kwargs).get("integration")
+    except Exception as error:  # noqa: BLE001  # whatever cryptography and Airflow's serializer say
+        log.warning("A watcher's arguments can't be read (%s)", type(error).__name__)
+        return None
+    return name if isinstance(name, str) else None

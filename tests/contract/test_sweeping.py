@@ -1,0 +1,103 @@
+"""When dispatchers look for asset events that no run has, and what they remember of that."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
+
+from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.services.housekeeping import Housekeeping
+from airflow_incoming.stores import unconsumed
+from airflow_incoming.stores.unconsumed import Mark, Unconsumed
+from tests.contract.test_dispatch import TableLauncher
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+DAY = timedelta(days=1)
+
+
+class Broom:
+    """Sweeps as often as it is told, and finds as much as is there."""
+
+    def __init__(self) -> None:
+        self.is_lively = True
+        self.there = 0
+        self.swept = 0
+        self.purged = 0
+
+    def sweep(self) -> bool:
+        self.swept += 1
+        self.there = max(self.there - 1, 0)
+        return self.there > 0
+
+    def purge(self) -> int:
+        self.purged += 1
+        return 1
+
+
+def test_how_often_is_looked(engine: Engine) -> None:
+    """Every second where there was something, every three where there was nothing; at once for more."""
+    broom, now = Broom(), [100.0]
+    chores = Housekeeping(
+        engine,
+        TableLauncher(),
+        clock=lambda: NOW,
+        event_retention=DAY,
+        dead_retention=DAY,
+        sweeper=broom,
+        monotonic=lambda: now[0],
+    )
+    swept = []
+    for lively, seconds in ((True, 0), (True, 0.9), (True, 0.2), (False, 1.0), (False, 2.5), (False, 0.6)):
+        broom.is_lively = lively
+        now[0] += seconds
+        chores.tick()
+        swept.append(broom.swept)
+    assert swept == [1, 1, 2, 3, 3, 4]
+    now[0] += 3
+    broom.there = 3
+    assert [chores.tick() for _ in range(3)] == [True, True, False]
+    assert broom.swept == 7
+    assert chores.purge() == 1
+    assert broom.purged == 1
+
+
+def test_what_dags_wait_for(engine: Engine) -> None:
+    """Each asset event once for each DAG, until it is removed for that DAG."""
+    one, two = UUID(int=1), UUID(int=2)
+    noted = [
+        Unconsumed(dag_id="a", asset_event_id=11, event_id=one, since=NOW),
+        Unconsumed(dag_id="a", asset_event_id=12, event_id=two, since=NOW + DAY),
+        Unconsumed(dag_id="b", asset_event_id=11, event_id=one, since=NOW),
+    ]
+    with transaction(engine) as connection:
+        assert unconsumed.is_empty(connection)
+        unconsumed.add(connection, [])
+        unconsumed.add(connection, noted)
+    with pytest.raises(IntegrityError), transaction(engine) as connection:
+        unconsumed.add(connection, noted[:1])
+    with transaction(engine) as connection:
+        assert sorted(unconsumed.of_event(connection, one), key=lambda each: each.dag_id) == noted[::2]
+        unconsumed.remove(connection, "a", [11, 13])
+        assert not unconsumed.is_empty(connection)
+        assert unconsumed.of_event(connection, one) == noted[2:]
+
+
+def test_one_looks_at_a_time(engine: Engine) -> None:
+    """The mark is one dispatcher's until it commits; others neither wait nor look."""
+    missing = {7: NOW, 5: NOW + DAY}
+    with transaction(engine) as connection:
+        assert unconsumed.lock_mark(connection) is None
+        unconsumed.begin(connection, 3)
+        unconsumed.move(connection, Mark(seen=9, missing=missing))
+    with transaction(engine) as connection:
+        assert unconsumed.lock_mark(connection) == Mark(seen=9, missing=missing)
+        with reading(engine) as other:
+            assert unconsumed.read_mark(other) == Mark(seen=9, missing=missing)
+            if engine.dialect.name != "sqlite":  # there, who may write is decided when a transaction begins
+                assert unconsumed.lock_mark(other) is None
+    with pytest.raises(IntegrityError), transaction(engine) as connection:
+        unconsumed.begin(connection, 0)

@@ -1,0 +1,504 @@
+"""Each event of ours gets into one run of each DAG that its asset starts: Airflow's scheduler does it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.assets.manager import AssetManager
+from airflow.executors.base_executor import BaseExecutor
+from airflow.jobs.job import Job
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from airflow.models.asset import AssetDagRunQueue, AssetEvent, AssetModel, DagScheduleAssetReference
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.log import Log
+from airflow.sdk import Asset
+from airflow.serialization.definitions.assets import SerializedAssetUniqueKey
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.orm import Session
+
+from airflow_incoming.core.integration import Configuration
+from airflow_incoming.core.messages import Event
+from airflow_incoming.db import tables
+from airflow_incoming.services.consumers import outlook
+from airflow_incoming.services.consumers.discovery import discover, is_anything_new
+from airflow_incoming.services.consumers.requeueing import plight_of, requeue
+from airflow_incoming.services.consumers.sweep import Sweep
+from airflow_incoming.services.launch import AirflowLauncher
+from airflow_incoming.stores import unconsumed
+from tests.integration.launch.samples import dag
+from tests.integration.launch.workbench import Workbench, make_event, pending
+
+DAY = timedelta(days=1)
+
+
+def now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class Stage:
+    """Some DAGs and assets of a test's own, what happens to them, and a scheduler's look."""
+
+    def __init__(self, bench: Workbench, launcher: AirflowLauncher) -> None:
+        self.bench = bench
+        self.launcher = launcher
+        self.name = f"a{uuid4().hex[:12]}"
+        self.sweeper = Sweep(bench.engine, clock=now)
+
+    def asset(self, letter: str = "a") -> Asset:
+        return Asset(f"{self.name}_{letter}")
+
+    def deploy(self, letter: str = "", **options: Any) -> str:
+        """Deploy a DAG that the asset starts, or what ``schedule`` says, and return its id."""
+        dag_id = f"on_{self.name}{letter}"
+        self.bench.deploy(dag(dag_id, **{"schedule": [self.asset()], **options}))
+        self.pause(dag_id, paused=False)
+        return dag_id
+
+    def pause(self, dag_id: str, *, paused: bool) -> None:
+        with self.bench.session() as session:
+            session.execute(update(DagModel).where(DagModel.dag_id == dag_id).values(is_paused=paused))
+
+    def dispatch(self, *letters: str, count: int = 1) -> list[str]:
+        """Dispatch events to assets, each in a transaction of its own, and return their ids."""
+        configuration = Configuration(assets=tuple(f"{self.name}_{letter}" for letter in letters or ("a",)))
+        events = [make_event() for _ in range(count)]
+        for event in events:
+            with self.bench.session() as session:
+                one = pending(event, configuration, conf(event))
+                self.launcher.prepare(session, [one])
+                with session.begin_nested():
+                    self.launcher.launch(session, one)
+                self.launcher.ask_for_runs(session)
+        return [str(event.id) for event in events]
+
+    def watch(self, letter: str = "a", *, ago: timedelta = timedelta(0)) -> str:
+        """Register an event as a triggerer does for a watcher, and return its id."""
+        event = make_event()
+        self.register(letter, {"from_trigger": True, "payload": conf(event)}, ago=ago)
+        return str(event.id)
+
+    def register(self, letter: str, extra: Mapping[str, Any], *, ago: timedelta = timedelta(0)) -> int:
+        key = SerializedAssetUniqueKey(name=f"{self.name}_{letter}", uri=f"{self.name}_{letter}")
+        with self.bench.session() as session:
+            made = AssetManager().register_asset_change(asset=key, extra=dict(extra), session=session)
+            assert made is not None
+            if ago:
+                made.timestamp -= ago
+            return int(made.id)
+
+    def schedule(self) -> None:
+        """Let Airflow's scheduler make the runs that are asked for."""
+        runner = SchedulerJobRunner(job=Job(), executors=[BaseExecutor()])
+        with Session(self.bench.engine) as session, session.begin():
+            query, triggered = DagModel.dags_needing_dagruns(session)
+            asked = [each for each in query.all() if each.dag_id in triggered]
+            runner._create_dag_runs_asset_triggered(dag_models=asked, session=session)
+
+    def sweep(self) -> None:
+        while self.sweeper.sweep():
+            pass
+
+    def runs(self, dag_id: str) -> list[list[str]]:
+        """Return the events of each run of a DAG, in the order in which tasks are given them."""
+        with self.bench.session() as session:
+            runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id).order_by(DagRun.id))
+            return [sorted(event_of(each) for each in run.consumed_asset_events) for run in runs]
+
+    def queued(self, dag_id: str) -> list[str]:
+        """Return the assets that ask for a run of a DAG, by the last letters of their names."""
+        query = (
+            select(AssetModel.name)
+            .join(AssetDagRunQueue, AssetDagRunQueue.asset_id == AssetModel.id)
+            .where(AssetDagRunQueue.target_dag_id == dag_id)
+            .order_by(AssetModel.name)
+        )
+        with self.bench.session() as session:
+            return [name.rpartition("_")[2] for name in session.scalars(query)]
+
+    def waiting(self, dag_id: str) -> int:
+        with self.bench.session() as session:
+            query = select(func.count()).where(tables.unconsumed.c.dag_id == dag_id)
+            return int(session.scalar(query) or 0)
+
+
+def conf(event: Event) -> dict[str, Any]:
+    return {"order.id": 7, "_incoming.event_id": str(event.id), "_incoming.integration": "orders"}
+
+
+def event_of(asset_event: AssetEvent) -> str:
+    carried = asset_event.extra.get("payload", asset_event.extra)
+    return str(carried.get("_incoming.event_id", "somebody else's"))
+
+
+@pytest.fixture
+def stage(bench: Workbench, launcher: AirflowLauncher) -> Iterator[Stage]:
+    stage = Stage(bench, launcher)
+    stage.sweep()
+    yield stage
+    with bench.session() as session:
+        session.execute(delete(AssetDagRunQueue))
+        session.execute(delete(tables.unconsumed))
+
+
+def test_events_of_several_transactions_are_in_one_run(stage: Stage) -> None:
+    """Without any sweep: the queue has the time of the newest."""
+    dag_id = stage.deploy()
+    sent = stage.dispatch(count=5)
+    stage.schedule()
+    assert stage.runs(dag_id) == [sent]
+    later = stage.dispatch(count=2)
+    stage.schedule()
+    assert stage.runs(dag_id) == [sent, later]
+
+
+def test_what_watchers_leave_behind(stage: Stage) -> None:
+    """Airflow's own queue keeps the time of the first: the others are asked for until a run has them."""
+    dag_id = stage.deploy()
+    sent = [stage.watch() for _ in range(5)]
+    stage.schedule()
+    assert stage.runs(dag_id) == [sent[:1]]
+    stage.sweep()
+    assert stage.queued(dag_id) == ["a"]
+    stage.schedule()
+    assert stage.runs(dag_id) == [sent[:1], sent[1:]]
+    stage.sweep()
+    assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
+
+
+def test_a_paused_dag(stage: Stage) -> None:
+    """It is asked for nothing while it is paused, and then for all that came meanwhile."""
+    dag_id = stage.deploy()
+    stage.pause(dag_id, paused=True)
+    sent = [*stage.dispatch(count=2), stage.watch()]
+    stage.sweep()
+    stage.schedule()
+    assert (stage.runs(dag_id), stage.queued(dag_id), stage.waiting(dag_id)) == ([], [], 3)
+    stage.pause(dag_id, paused=False)
+    stage.sweep()
+    stage.schedule()
+    assert stage.runs(dag_id) == [sent]
+
+
+def test_one_run_at_a_time(stage: Stage) -> None:
+    """What comes while a run is at work is in the next one."""
+    dag_id = stage.deploy(max_active_runs=1)
+    first = stage.dispatch()
+    stage.schedule()
+    second = [*stage.dispatch(count=3), *(stage.watch() for _ in range(3))]
+    for _ in range(2):
+        stage.sweep()
+        stage.schedule()
+    assert stage.runs(dag_id) == [first]
+    with stage.bench.session() as session:
+        session.execute(update(DagRun).where(DagRun.dag_id == dag_id).values(state="success"))
+    stage.schedule()
+    assert stage.runs(dag_id) == [first, second]
+
+
+def test_a_condition_of_two_assets(stage: Stage) -> None:
+    """What is left of one asset is asked for, and waits for the other asset, as always in Airflow."""
+    dag_id = stage.deploy(schedule=stage.asset("a") & stage.asset("b"))
+    one, other = stage.watch("a"), stage.watch("b")
+    left = [stage.watch("a") for _ in range(2)]
+    stage.schedule()
+    assert stage.runs(dag_id) == [[one, other]]
+    for _ in range(2):
+        stage.sweep()
+        stage.schedule()
+    assert (stage.runs(dag_id), stage.queued(dag_id)) == ([[one, other]], ["a"])
+    with stage.bench.session() as session:
+        why, blocked = outlook.reason(session.connection(), dag_id)
+    assert (why.endswith(f"haven't come: {stage.name}_b"), blocked) == (True, True)
+    last = stage.watch("b")
+    stage.sweep()
+    stage.schedule()
+    assert stage.runs(dag_id) == [[one, other], [*left, last]]
+
+
+def test_an_event_that_came_too_late(stage: Stage) -> None:
+    """A transaction that took its time, or a clock that is behind: it gets a run, and others none twice."""
+    dag_id, other = stage.deploy(), stage.deploy("_too")
+    early = stage.watch()
+    stage.schedule()
+    late = stage.watch(ago=timedelta(minutes=5))
+    with stage.bench.session() as session:
+        session.execute(delete(AssetDagRunQueue))
+        since = now() - timedelta(hours=1)
+        session.execute(
+            update(DagScheduleAssetReference)
+            .where(DagScheduleAssetReference.dag_id.in_((dag_id, other)))
+            .values(created_at=since)
+        )
+    stage.sweep()
+    assert stage.runs(dag_id) == stage.runs(other) == [[early], [late]]
+    next_ = stage.dispatch(count=2)
+    for _ in range(2):
+        stage.schedule()
+        stage.sweep()
+    assert stage.runs(dag_id) == stage.runs(other) == [[early], [late], next_]
+
+
+def test_an_event_that_came_too_late_for_a_condition(stage: Stage) -> None:
+    """It alone starts nothing; it is in the next run that the condition allows."""
+    dag_id = stage.deploy(schedule=stage.asset("a") & stage.asset("b"))
+    first = [stage.watch("a"), stage.watch("b")]
+    stage.schedule()
+    with stage.bench.session() as session:
+        session.execute(
+            update(DagScheduleAssetReference)
+            .where(DagScheduleAssetReference.dag_id == dag_id)
+            .values(created_at=now() - timedelta(hours=1))
+        )
+    late = stage.watch("a", ago=timedelta(minutes=5))
+    stage.sweep()
+    stage.schedule()
+    assert (stage.runs(dag_id), stage.queued(dag_id)) == ([first], ["a"])
+    last = stage.watch("b")
+    stage.sweep()
+    stage.schedule()
+    assert [sorted(each) for each in stage.runs(dag_id)] == [sorted(first), sorted([late, last])]
+
+
+def test_clocks_that_differ(stage: Stage) -> None:
+    """A run of the future, made by a host whose clock is ahead, hides nothing that comes after it."""
+    dag_id = stage.deploy()
+    first = stage.dispatch()
+    stage.schedule()
+    with stage.bench.session() as session:
+        session.execute(update(DagRun).where(DagRun.dag_id == dag_id).values(run_after=now() + DAY))
+    second = stage.dispatch(count=2)
+    stage.schedule()
+    assert stage.runs(dag_id) == [first, second]
+
+
+def test_a_run_that_is_deleted(stage: Stage) -> None:
+    """Nobody who deletes a run gets it again."""
+    dag_id = stage.deploy()
+    stage.dispatch(count=2)
+    stage.schedule()
+    stage.sweep()
+    with stage.bench.session() as session:
+        session.execute(delete(DagRun).where(DagRun.dag_id == dag_id))
+    for _ in range(2):
+        stage.sweep()
+        stage.schedule()
+    assert (stage.runs(dag_id), stage.queued(dag_id), stage.waiting(dag_id)) == ([], [], 0)
+
+
+def test_a_dag_that_began_later(stage: Stage) -> None:
+    """An asset's older events are not for it."""
+    first = stage.deploy()
+    sent = stage.dispatch()
+    second = stage.deploy("_too")
+    stage.sweep()
+    stage.schedule()
+    stage.sweep()
+    assert (stage.runs(first), stage.runs(second), stage.queued(second)) == ([sent], [], [])
+
+
+def test_a_dag_that_is_scheduled_otherwise_now(stage: Stage) -> None:
+    """What it waited for is forgotten; so it is where the DAG or the asset event is gone."""
+    changed, deleted, cleaned = (stage.deploy(letter) for letter in ("_1", "_2", "_3"))
+    for dag_id in (changed, deleted, cleaned):
+        stage.pause(dag_id, paused=True)
+    stage.dispatch()
+    stage.sweep()
+    assert [stage.waiting(dag_id) for dag_id in (changed, deleted, cleaned)] == [1, 1, 1]
+    stage.deploy("_1", schedule=[stage.asset("b")])
+    with stage.bench.session() as session:
+        session.execute(delete(DagModel).where(DagModel.dag_id == deleted))
+    stage.sweep()
+    stage.sweeper.purge()
+    assert [stage.waiting(dag_id) for dag_id in (changed, deleted, cleaned)] == [0, 0, 1]
+    with stage.bench.session() as session:
+        session.execute(delete(AssetEvent))
+    stage.pause(cleaned, paused=False)
+    stage.sweep()
+    assert (stage.waiting(cleaned), stage.runs(changed), stage.runs(cleaned)) == (0, [], [])
+
+
+@pytest.mark.parametrize("spoilt", ["is_stale", "has_import_errors"])
+def test_a_dag_that_is_spoilt(stage: Stage, spoilt: str) -> None:
+    """It gets what came for it when it is there again."""
+    dag_id = stage.deploy()
+    sent = [stage.watch() for _ in range(2)]
+    with stage.bench.session() as session:
+        session.execute(update(DagModel).where(DagModel.dag_id == dag_id).values({spoilt: True}))
+        session.execute(delete(AssetDagRunQueue))
+    stage.sweep()
+    assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 2)
+    with stage.bench.session() as session:
+        session.execute(update(DagModel).where(DagModel.dag_id == dag_id).values({spoilt: False}))
+    stage.sweep()
+    stage.schedule()
+    assert stage.runs(dag_id) == [sent]
+
+
+def test_what_is_not_ours(stage: Stage) -> None:
+    """Asset events of others are left as Airflow treats them."""
+    dag_id = stage.deploy()
+    extras = ({}, {"a": '"_incoming.event_id": "01890000-0000-7000-8000-000000000001"'}, {"x": "\\u0000"})
+    for extra in extras:
+        stage.register("a", extra)
+    with stage.bench.session() as session:
+        session.execute(delete(AssetDagRunQueue))
+    stage.sweep()
+    assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
+
+
+def test_an_id_that_comes_late(stage: Stage) -> None:
+    """Transactions don't commit in the order of their ids."""
+    dag_id = stage.deploy()
+    first = stage.watch()
+    with stage.bench.session() as session:
+        row = session.scalars(select(AssetEvent).order_by(AssetEvent.id.desc()).limit(1)).one()
+        kept = {name: getattr(row, name) for name in ("id", "asset_id", "extra", "timestamp")}
+        session.execute(delete(AssetEvent).where(AssetEvent.id == row.id))
+        session.execute(delete(AssetDagRunQueue))
+    second = stage.watch()
+    stage.sweep()
+    assert stage.waiting(dag_id) == 1
+    with stage.bench.session() as session:
+        session.add(AssetEvent(**kept))
+    stage.sweep()
+    assert stage.waiting(dag_id) == 2
+    stage.schedule()
+    assert stage.runs(dag_id) == [[first, second]]
+    with stage.bench.session() as session:
+        mark = unconsumed.read_mark(session.connection())
+    assert mark is not None
+    assert kept["id"] not in mark.missing
+
+
+def test_the_first_look(stage: Stage) -> None:
+    """What was stranded in the last days is asked for; not what is older, nor what somebody has deleted."""
+    dag_id, deleted = stage.deploy(), stage.deploy("_too")
+    with stage.bench.session() as session:
+        session.execute(delete(AssetEvent))
+        session.execute(update(DagScheduleAssetReference).values(created_at=now() - 30 * DAY))
+    for days in (9, 8):
+        stage.watch(ago=days * DAY)
+    stranded = [stage.watch(ago=hours * timedelta(hours=1)) for hours in (40, 30)]
+    with stage.bench.session() as session:
+        session.execute(delete(AssetDagRunQueue))
+        session.execute(delete(tables.asset_event_mark))
+        log = Log(event="delete_dag_run")
+        log.dag_id, log.dttm = deleted, now() - DAY
+        session.add(log)
+    stage.sweep()
+    stage.schedule()
+    runs = stage.runs(dag_id)
+    assert Counter(event for run in runs for event in run).keys() >= set(stranded)
+    assert (stage.runs(deleted), stage.waiting(deleted)) == ([], 0)
+
+
+def test_a_scheduler_at_work_is_not_waited_for(stage: Stage) -> None:
+    """While somebody else has locked the DAG nothing is asked for, and the next sweep does it."""
+    if stage.bench.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite locks all or nothing")
+    dag_id = stage.deploy()
+    sent = [stage.watch() for _ in range(2)]
+    stage.schedule()
+    with stage.bench.session() as scheduler:
+        scheduler.execute(
+            select(DagModel.dag_id).where(DagModel.dag_id == dag_id).with_for_update(key_share=True)
+        )
+        stage.sweep()
+        assert stage.queued(dag_id) == []
+        assert stage.dispatch()  # goes on after a moment
+    stage.sweep()
+    stage.schedule()
+    stage.sweep()
+    stage.schedule()
+    assert sorted(event for run in stage.runs(dag_id) for event in run)[:2] == sorted(sent)
+    assert Counter(event for run in stage.runs(dag_id) for event in run).most_common(1)[0][1] == 1
+
+
+def test_two_dispatchers_at_once(stage: Stage) -> None:
+    """The scheduler looks between two commits: whoever comes second is in the second run."""
+    if stage.bench.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+    dag_id = stage.deploy(schedule=stage.asset("a") | stage.asset("b"))
+    slow, event = AirflowLauncher(), make_event()
+    one = pending(event, Configuration(assets=(f"{stage.name}_a",)), conf(event))
+    with stage.bench.session() as session:
+        slow.prepare(session, [one])
+        slow.launch(session, one)
+        first = stage.dispatch("b")
+        stage.schedule()
+        slow.ask_for_runs(session)
+    stage.schedule()
+    stage.sweep()
+    stage.schedule()
+    assert stage.runs(dag_id) == [first, [str(event.id)]]
+
+
+def test_a_sweep_costs_next_to_nothing(stage: Stage) -> None:
+    """Where nothing is new: two reads."""
+    stage.deploy()
+    with stage.bench.session() as session:
+        session.execute(update(tables.asset_event_mark).values(missing={}))
+    with stage.bench.statements() as seen:
+        stage.sweep()
+    assert [each.split()[0] for each in seen if not each.startswith("BEGIN")] == ["SELECT"] * 3
+    assert not stage.sweeper.is_lively
+
+
+def test_a_million_asset_events(stage: Stage) -> None:
+    """No look goes through all of them."""
+    if stage.bench.engine.dialect.name == "sqlite":
+        pytest.skip("what is planned is asked of PostgreSQL")
+    dag_id = stage.deploy()
+    session = Session(stage.bench.engine, autoflush=False)
+    try:
+        session.execute(
+            text(
+                "insert into asset_event (asset_id, extra, timestamp, source_map_index)"
+                " select 1, '{}', now() - n * interval '1 second', -1 from generate_series(1, 1000000) n"
+            )
+        )
+        mark = session.scalar(select(func.max(AssetEvent.id)))
+        session.execute(update(tables.asset_event_mark).values(seen=mark, missing={}))
+        key = SerializedAssetUniqueKey(name=f"{stage.name}_a", uri=f"{stage.name}_a")
+        for _ in range(20):
+            extra = {"from_trigger": True, "payload": conf(make_event())}
+            AssetManager().register_asset_change(asset=key, extra=extra, session=session)
+        session.flush()
+        session.execute(text("analyze asset_event"))
+        before = _read(session)
+        with stage.bench.statements() as seen:
+            assert is_anything_new(session.connection())
+            assert not discover(session, now())
+            assert len(seen) < 15
+            assert len(plight_of(session.connection(), dag_id).stranded) == 19
+            assert not requeue(session, dag_id, now())
+            assert plight_of(session.connection(), dag_id).stranded == []
+            event_id, asset_id = session.execute(
+                select(tables.unconsumed.c.event_id, AssetEvent.asset_id)
+                .join(AssetEvent, AssetEvent.id == tables.unconsumed.c.asset_event_id)
+                .limit(1)
+            ).one()
+            (found,) = outlook.consumption(
+                session.connection(), event_id, {asset_id: "a"}, now() - timedelta(minutes=1)
+            )
+            assert found.reason == "the scheduler makes a run in a moment"
+        assert len(seen) < 50
+        assert _read(session) - before < 1000
+    finally:
+        session.rollback()
+        session.close()
+
+
+def _read(session: Session) -> int:
+    """Return how many rows of asset events this transaction has read, with and without an index."""
+    query = text(
+        "select pg_stat_get_xact_tuples_returned('asset_event'::regclass)"
+        " + pg_stat_get_xact_tuples_fetched('asset_event'::regclass)"
+    )
+    return int(session.scalar(query) or 0)
