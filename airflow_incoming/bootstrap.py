@@ -198,6 +198,7 @@ def dispatch_loop(*, shares_process: bool = False) -> DispatchLoop:
     """Return a dispatcher in the loop that runs it; ``shares_process``: beside Airflow's API."""
     from airflow_incoming.services.consumers.sweep import Sweep  # and with it Airflow's models
     from airflow_incoming.services.launch import AirflowLauncher
+    from airflow_incoming.services.launch.stored import StoredValues
 
     options = settings()
     launcher = AirflowLauncher()
@@ -220,6 +221,7 @@ def dispatch_loop(*, shares_process: bool = False) -> DispatchLoop:
         measure=None if emit is None else partial(measure, engine(), emit),
         publisher=publishes,
         sweeper=Sweep(engine(), clock=utcnow),
+        stored=StoredValues(engine(), clock=utcnow),
     )
     return DispatchLoop(
         one,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from airflow_incoming.stores.queue import Taken
 
 #: Seconds that a batch should take at most: its rows are locked meanwhile, and when it is lost, it is
 #: lost whole.
 LONGEST_BATCH = 0.25
+#: Characters of bodies that are parsed at a time.
+PART_SIZE = 2**21
 
 
 @dataclass(slots=True)
@@ -44,3 +49,17 @@ class BatchSize:
             self.now = max(1, int(taken * LONGEST_BATCH / seconds))
         elif seconds < LONGEST_BATCH / 2 and taken >= self.now:
             self.now = min(self._most, self.now * 2)
+
+
+def parts(taken: Sequence[Taken]) -> Iterator[list[Taken]]:
+    """Yield events in parts whose bodies have a bounded size: parsed, they are many times as large."""
+    part: list[Taken] = []
+    size = 0
+    for one in taken:
+        part.append(one)
+        size += len(one.event.body)
+        if size >= PART_SIZE:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

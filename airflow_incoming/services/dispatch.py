@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from airflow_incoming.core.errors import (
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.db.engine import reading, translate
-from airflow_incoming.services.batches import BatchSize, Tally
+from airflow_incoming.services.batches import BatchSize, Tally, parts
 from airflow_incoming.services.ports import DispatchMeter, EventPublisher, Launcher
 from airflow_incoming.services.report import Report, first_line
 from airflow_incoming.services.statistics import Statistics
@@ -42,8 +42,6 @@ LONGEST_BACKOFF = 300
 WAIT = 3600
 #: Configurations kept in memory; versions never change.
 CACHED_CONFIGURATIONS = 1000
-#: Characters of bodies that are parsed at a time.
-PART_SIZE = 2**21
 
 
 class Dispatcher:
@@ -125,7 +123,7 @@ class Dispatcher:
         tally = Tally(held=sum(one.event.integration_id in suspended for one in taken))
         taken = [one for one in taken if one.event.integration_id not in suspended]
         self._read_configurations(connection, {one.event.version_id for one in taken})
-        for part in _parts(taken):
+        for part in parts(taken):
             tally.add(self._dispatch_part(session, part, now))
         if self._publisher is not None:
             first_tried = [one.event for one in taken if one.attempts == 0]
@@ -287,20 +285,6 @@ def _pause(taken: queue.Taken, waiting_for: str | None) -> timedelta:
         # Spread, lest thousands that wait come at once, and others after them.
         return timedelta(seconds=WAIT + taken.event.id.int % WAIT)
     return timedelta(seconds=min(2**taken.attempts, LONGEST_BACKOFF))
-
-
-def _parts(taken: Sequence[queue.Taken]) -> Iterator[list[queue.Taken]]:
-    """Yield events in parts whose bodies have a bounded size: parsed, they are many times as large."""
-    part: list[queue.Taken] = []
-    size = 0
-    for one in taken:
-        part.append(one)
-        size += len(one.event.body)
-        if size >= PART_SIZE:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
 
 
 def _ends_transaction(error: Exception) -> bool:

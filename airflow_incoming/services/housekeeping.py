@@ -64,6 +64,13 @@ class Sweeping(Protocol):
         """Forget those that nobody can get any more; return how many. Raises DatabaseUnavailable."""
 
 
+class Stored(Protocol):
+    """What an older release left in Airflow's tables."""
+
+    def mend(self) -> bool:
+        """Mend some of it; tell whether there may be more. Raises DatabaseUnavailable."""
+
+
 class Housekeeping:
     """The chores of one dispatcher, each at its own interval; ``measure`` sends gauges, None: nobody does."""
 
@@ -78,6 +85,7 @@ class Housekeeping:
         measure: Callable[[datetime], None] | None = None,
         publisher: Unpublished | None = None,
         sweeper: Sweeping | None = None,
+        stored: Stored | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -87,6 +95,7 @@ class Housekeeping:
         self._measure = measure
         self._publisher = publisher
         self._sweeper = sweeper
+        self._stored = stored
         self._monotonic = monotonic
         now = clock()
         self._sign = dispatchers.Beat(
@@ -100,7 +109,7 @@ class Housekeeping:
         if self._due("beat", BEAT_EVERY):
             self.beat()
         more = self._publish()
-        more = self._sweep() or more
+        more = self._mend() or self._sweep() or more
         if self._due("purge", PURGE_EVERY):
             self.purge()
         if self._measure is not None and self._due("measure", MEASURE_EVERY):
@@ -117,6 +126,15 @@ class Housekeeping:
         if more:
             self._next["publish"] = 0.0
         return more
+
+    def _mend(self) -> bool:
+        """Mend all of it once, before runs are asked for that would get it."""
+        if self._stored is None:
+            return False
+        if not self._stored.mend():
+            self._stored = None
+            return False
+        return True
 
     def _sweep(self) -> bool:
         sweeper = self._sweeper

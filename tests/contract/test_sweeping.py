@@ -101,3 +101,38 @@ def test_one_looks_at_a_time(engine: Engine) -> None:
                 assert unconsumed.lock_mark(other) is None
     with pytest.raises(IntegrityError), transaction(engine) as connection:
         unconsumed.begin(connection, 0)
+
+
+class Leftovers:
+    """What an older release left, in some pages."""
+
+    def __init__(self, pages: int) -> None:
+        self.pages = pages
+        self.looks = 0
+
+    def mend(self) -> bool:
+        self.looks += 1
+        self.pages -= 1
+        return self.pages > 0
+
+
+def test_what_is_stored_is_mended_before_runs_are_asked_for(engine: Engine) -> None:
+    """Page by page, at once, and then never again."""
+    broom, leftovers, now = Broom(), Leftovers(3), [100.0]
+    chores = Housekeeping(
+        engine,
+        TableLauncher(),
+        clock=lambda: NOW,
+        event_retention=DAY,
+        dead_retention=DAY,
+        sweeper=broom,
+        stored=leftovers,
+        monotonic=lambda: now[0],
+    )
+    assert [chores.tick(), chores.tick()] == [True, True]
+    assert broom.swept == 0
+    chores.tick()
+    assert broom.swept == 1
+    now[0] += 10
+    chores.tick()
+    assert (leftovers.looks, broom.swept) == (3, 2)

@@ -1,0 +1,85 @@
+"""What an older release left in Airflow's tables is made harmless, and nobody else's is touched."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from airflow.models.asset import AssetEvent, AssetModel
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from sqlalchemy import delete, select, update
+
+from airflow_incoming.services.launch import AirflowLauncher, stored
+from airflow_incoming.services.launch.stored import StoredValues
+from tests.integration.launch.workbench import Workbench, make_event
+
+POISON: dict[str, Any] = {"n": 2**64, "m": 1e300, "low": -1e19, "fine": 7, "nested": {"by hand": 1}}
+HARMLESS = {"n": "18446744073709551616", "fine": 7, "nested": {"by hand": 1}}
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "PAGE", 2)
+
+
+def mend(bench: Workbench) -> None:
+    values = StoredValues(bench.engine, clock=lambda: datetime.now(timezone.utc))
+    while values.mend():
+        pass
+
+
+def packed(value: Any) -> Any:
+    """Return a value as one of Airflow's processes gets it from another."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
+
+
+def test_runs_that_have_not_ended(bench: Workbench, launcher: AirflowLauncher) -> None:
+    """They are mended, however many there are; ended ones, and those of others, stay as they are."""
+    events = [make_event() for _ in range(5)]
+    for event in events:
+        bench.launch(launcher, event, POISON, dags=("one_task",))
+    ended, foreign = events[1], events[2]
+    with bench.session() as session:
+        of = DagRun.run_id.endswith
+        session.execute(update(DagRun).where(of(str(ended.id))).values(state="success"))
+        session.execute(delete(TaskInstance).where(TaskInstance.run_id.endswith(str(foreign.id))))
+        session.execute(update(DagRun).where(of(str(foreign.id))).values(run_id=f"manual__{foreign.id}"))
+    mend(bench)
+    for event in events:
+        (run,) = bench.runs(event)
+        if event in (ended, foreign):
+            assert run.conf["n"] == 2**64
+            continue
+        conf = packed(run.conf)
+        assert HARMLESS.items() <= conf.items()
+        assert (float(conf["m"]), float(conf["low"])) == (1e300, -1e19)
+        assert isinstance(conf["m"], str)
+
+
+def test_asset_events(bench: Workbench) -> None:
+    """Those of targets and of watchers; not those of others, nor those that are too old."""
+    ours = POISON | {"_incoming.event_id": "1"}
+    now = datetime.now(timezone.utc)
+    extras: list[tuple[dict[str, Any], datetime]] = [
+        (ours, now),
+        ({"from_trigger": True, "payload": ours}, now),
+        (POISON, now),
+        ({"from_trigger": True, "payload": POISON}, now),
+        (ours, now - timedelta(days=8)),
+    ]
+    with bench.session() as session:
+        asset_id = session.scalar(select(AssetModel.id).limit(1))
+        made = [AssetEvent(asset_id=asset_id, extra=extra, timestamp=at) for extra, at in extras]
+        session.add_all(made)
+        session.flush()
+        ids = [event.id for event in made]
+    mend(bench)
+    with bench.session() as session:
+        kept = [session.get_one(AssetEvent, key).extra for key in ids]
+    assert HARMLESS.items() <= packed(kept[0]).items()
+    assert HARMLESS.items() <= packed(kept[1])["payload"].items()
+    assert kept[1]["from_trigger"] is True
+    assert [kept[2]["n"], kept[3]["payload"]["n"], kept[4]["n"]] == [2**64] * 3
