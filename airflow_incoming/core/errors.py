@@ -12,7 +12,8 @@ to do; ``code`` is stable and may be relied on by programs::
     │   ├── BodyTooLarge                 over the body limit
     │   ├── ConfTooLarge                 over the limit of a DAG run's conf
     │   ├── HeadersTooLarge              too many or too large headers
-    │   ├── UnsupportedMediaType         not JSON, or encoded
+    │   ├── UnsupportedMediaType         not JSON
+    │   │   └── UnsupportedEncoding      compressed
     │   ├── MalformedJSON                not RFC 8259
     │   ├── UnstorableJSON               JSON that no database can hold exactly
     │   ├── BadDeduplicationHash         the sender's own hash is not usable
@@ -128,9 +129,13 @@ class HeadersTooLarge(RequestRejected):
 
 
 class UnsupportedMediaType(RequestRejected):
-    """The content type must be application/json in UTF-8, without a content encoding."""
+    """The content type must be application/json, without a content encoding."""
 
     code = "unsupported_media_type"
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The body must be sent without a content encoding."""
 
 
 class MalformedJSON(RequestRejected):

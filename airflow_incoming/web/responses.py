@@ -133,6 +133,10 @@ def _problem(
 def _problem_headers(error: errors.RequestRejected | errors.Unavailable) -> Headers:
     if isinstance(error, errors.Unauthorized):
         return (("WWW-Authenticate", "Bearer"), *_PROBLEM)
+    if isinstance(error, errors.UnsupportedEncoding):
+        return (("Accept-Encoding", "identity"), *_PROBLEM)
+    if isinstance(error, errors.UnsupportedMediaType):
+        return (("Accept", "application/json, application/*+json"), *_PROBLEM)
     if isinstance(error, errors.MethodNotAllowed):
         return (("Allow", getattr(error, "allow", "POST")), *_PROBLEM)
     if isinstance(error, errors.RateLimited | errors.Unavailable):
