@@ -62,7 +62,7 @@ def check_media_type(headers: Mapping[str, str]) -> None:
     if encoding and encoding.lower() != "identity":
         raise UnsupportedEncoding("Send the body without a Content-Encoding.")
     content_type = headers.get("content-type")
-    if content_type is None:
+    if not content_type:  # over WSGI an empty one is none
         raise UnsupportedMediaType("The Content-Type header is missing; send application/json.")
     if content_type not in _PLAIN_MEDIA_TYPES:
         _check_content_type(content_type)
