@@ -41,5 +41,5 @@ def read_whole(receive: Receive, prefixes: tuple[str, ...]) -> None:
         config.http_protocol_class = reading_whole(config.http_protocol_class, prefixes)
     else:
         log.warning(
-            "This server isn't uvicorn as Airflow starts it; it may take the trailers of a request for headers."
+            "This server isn't uvicorn as Airflow starts it; it may take trailers of a request for headers."
         )
