@@ -12,8 +12,7 @@ to do; ``code`` is stable and may be relied on by programs::
     │   ├── BodyTooLarge                 over the body limit
     │   ├── ConfTooLarge                 over the limit of a DAG run's conf
     │   ├── HeadersTooLarge              too many or too large headers
-    │   ├── UnsupportedMediaType         not JSON
-    │   │   └── UnsupportedEncoding      compressed
+    │   ├── UnsupportedMediaType         not JSON, or encoded
     │   ├── MalformedJSON                not RFC 8259
     │   ├── UnstorableJSON               JSON that no database can hold exactly
     │   ├── BadDeduplicationHash         the sender's own hash is not usable
@@ -37,7 +36,7 @@ to do; ``code`` is stable and may be relied on by programs::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from airflow_incoming.core.messages import Started
@@ -129,13 +128,16 @@ class HeadersTooLarge(RequestRejected):
 
 
 class UnsupportedMediaType(RequestRejected):
-    """The content type must be application/json, without a content encoding."""
+    """The content type must be application/json, without a content encoding.
+
+    ``because`` tells which of the two it is that isn't taken.
+    """
 
     code = "unsupported_media_type"
 
-
-class UnsupportedEncoding(UnsupportedMediaType):
-    """The body must be sent without a content encoding."""
+    def __init__(self, detail: str | None = None, *, because: Literal["type", "encoding"] = "type") -> None:
+        super().__init__(detail)
+        self.because = because
 
 
 class MalformedJSON(RequestRejected):

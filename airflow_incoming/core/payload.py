@@ -14,12 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from airflow_incoming.core.errors import (
-    MalformedJSON,
-    UnstorableJSON,
-    UnsupportedEncoding,
-    UnsupportedMediaType,
-)
+from airflow_incoming.core.errors import MalformedJSON, UnstorableJSON, UnsupportedMediaType
 from airflow_incoming.core.flatten import MAX_DEPTH, join_path
 
 MAX_DIGITS = 4300  # what Python parses by default; longer integers take quadratic time
@@ -60,7 +55,7 @@ def check_media_type(headers: Mapping[str, str]) -> None:
     """
     encoding = headers.get("content-encoding", "").strip()
     if encoding and encoding.lower() != "identity":
-        raise UnsupportedEncoding("Send the body without a Content-Encoding.")
+        raise UnsupportedMediaType("Send the body without a Content-Encoding.", because="encoding")
     content_type = headers.get("content-type")
     if not content_type:  # over WSGI an empty one is none
         raise UnsupportedMediaType("The Content-Type header is missing; send application/json.")

@@ -216,7 +216,7 @@ def _headers() -> Iterator[Varied]:
         "continued": (b"X-A: 1", b" 2"),
         "a large one": (b"X-A: " + b"a" * 17_000,),
         "many": tuple(b"X-%d: a" % number for number in range(120)),
-        "hop by hop": (b"Connection: X-A, keep-alive", b"X-A: 1", b"Keep-Alive: timeout=5", b"TE: trailers"),
+        "hop by hop": (b"Connection: X-A, keep-alive", b"X-A: 1", b"Keep-Alive: timeout=5", b"Trailer: X-A"),
         "close": (b"Connection: close",),
         "range and condition": (b"Range: bytes=0-1", b'If-None-Match: "a"', b"If-Modified-Since: x"),
         "accepting": (b"Accept: text/html", b"Accept-Encoding: gzip", b"Accept-Language: pl"),

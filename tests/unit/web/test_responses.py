@@ -26,7 +26,6 @@ EXPECTED: dict[type[errors.IncomingError], int] = {
     errors.ConfTooLarge: 413,
     errors.HeadersTooLarge: 431,
     errors.UnsupportedMediaType: 415,
-    errors.UnsupportedEncoding: 415,
     errors.MalformedJSON: 400,
     errors.UnstorableJSON: 422,
     errors.BadDeduplicationHash: 422,
@@ -113,7 +112,7 @@ def test_method_not_allowed_names_the_method() -> None:
 def test_a_media_type_and_an_encoding_that_are_not_taken_name_those_that_are() -> None:
     """RFC 9110, 15.5.16; each only where it is the reason."""
     media_type = dict(from_error(errors.UnsupportedMediaType()).headers)
-    encoding = dict(from_error(errors.UnsupportedEncoding()).headers)
+    encoding = dict(from_error(errors.UnsupportedMediaType(because="encoding")).headers)
     assert media_type["Accept"] == "application/json, application/*+json"
     assert encoding["Accept-Encoding"] == "identity"
     assert "Accept-Encoding" not in media_type
