@@ -49,30 +49,35 @@ def read_head(scope: Scope, *, max_headers: int, max_header_bytes: int, max_body
     if len(headers) > max_headers:
         raise HeadersTooLarge(f"The request has more than {max_headers} headers.")
     fields = dict(headers)
-    size = sum(map(len, chain.from_iterable(headers)))
+    repeated = len(fields) < len(headers)
+    names = b"".join(fields)
+    size = sum(map(len, chain.from_iterable(headers))) if repeated else len(names + b"".join(fields.values()))
     if size > max_header_bytes:
         raise HeadersTooLarge(f"The request headers are larger than {max_header_bytes} bytes.")
-    if len(fields) < len(headers) or b"_" in b"".join(fields) or any(map(_is_padded, fields.values())):
+    if repeated or b"_" in names or _has_padded(headers):
         fields = _each_once(headers)
         headers = list(fields.items())
     _check_version(fields, scope.get("http_version", "2"))
-    chunked = _is_chunked(fields, scope)
+    chunked = b"transfer-encoding" in fields
     last = b"upgrade" in fields or scope["method"] == "CONNECT"
     said = fields.get(b"content-length")
     if said is None:
-        # A copy: a server may go on to fill its own list, with what isn't meant to be here.
-        return Head(list(headers) if chunked else headers, None, not chunked, last)
+        if chunked:
+            _check_coding(fields[b"transfer-encoding"], scope)
+            headers = list(headers)  # a server may go on to fill its own, with what isn't meant to be here
+        return Head(headers, None, not chunked, last)
     if chunked:
         raise InvalidHTTP("Content-Length and Transfer-Encoding exclude each other.")
-    length = _parse_length(said)
+    exact = said.isdigit()
+    length = int(said) if exact and len(said) < 20 else _parse_length(said)
     if length > max_body:
         raise BodyTooLarge(max_body)
-    return Head(headers, length, said.isdigit(), last)
+    return Head(headers, length, exact, last)
 
 
-def _is_padded(value: bytes) -> bool:
-    """Tell whether there is anything to strip: where there isn't, nothing new is made, which is cheap."""
-    return value.strip() is not value
+def _has_padded(headers: Headers) -> bool:
+    """Tell whether a value has anything to strip: where it hasn't, nothing new is made, which is cheap."""
+    return bool([value for _, value in headers if value.strip() is not value])
 
 
 def _each_once(headers: Headers) -> dict[bytes, bytes]:
@@ -105,27 +110,29 @@ def _check_version(fields: dict[bytes, bytes], version: str) -> None:
         raise InvalidHTTP("The Host header must be sent once, with a host and maybe a port.")
 
 
-def _is_chunked(fields: dict[bytes, bytes], scope: Scope) -> bool:
-    """Tell whether the body is chunked; another coding may end elsewhere for others (RFC 9112, 6.1)."""
-    coding = fields.get(b"transfer-encoding")
-    if coding is None:
-        return False
+def _check_coding(coding: bytes, scope: Scope) -> None:
+    """Refuse all transfer encodings but chunked: others may find another end (RFC 9112, 6.1)."""
     if coding.lower() != b"chunked":
         raise InvalidHTTP("Of transfer encodings only one, chunked, is understood.")
     if scope.get("http_version") == "1.0":
         raise InvalidHTTP("HTTP/1.0 knows no Transfer-Encoding.")
-    return True
 
 
 def _parse_length(said: bytes) -> int:
     """Return the length that all Content-Length headers agree on (RFC 9112, 6.3)."""
-    if said.isdigit() and len(said) < 20:
-        return int(said)
     different = {part.strip(b" \t") for part in said.split(b",")}
     digits = different.pop()
     if different or not digits.isdigit():
         raise InvalidHTTP("Content-Length must be one whole number.")
     return int(digits[:19]) if len(digits) > 19 else int(digits)
+
+
+def texts_of(headers: Headers) -> dict[str, str]:
+    """Return headers as text, by name; nearly always all are UTF-8."""
+    try:
+        return {name.decode("latin-1"): value.decode() for name, value in headers}
+    except UnicodeDecodeError:
+        return {name.decode("latin-1"): text_of(value) for name, value in headers}
 
 
 def text_of(value: bytes) -> str:

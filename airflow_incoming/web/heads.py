@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 else:
     Base = object
 
+_EVERYTHING = (b"",)
 _SLASHES = re.compile(b"/{2,}")
 
 
@@ -32,7 +33,7 @@ class WholeHead(Base):
     Others are left to uvicorn alone. In doubt a request is one of ours: it is read right, that is all.
     """
 
-    prefixes: tuple[bytes, ...] = (b"",)
+    prefixes: tuple[bytes, ...] = _EVERYTHING
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,7 +43,7 @@ class WholeHead(Base):
 
     def on_headers_complete(self) -> None:
         """Begin the request with the headers up to here, unless its head has to be read again."""
-        if not self._is_ours():
+        if self.prefixes != _EVERYTHING and not self._is_ours():
             super().on_headers_complete()
         elif self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._asks_in_vain = True
@@ -66,8 +67,6 @@ class WholeHead(Base):
         return b"\r\n".join([*lines, b"", b""])
 
     def _is_ours(self) -> bool:
-        if self.prefixes == (b"",):
-            return True
         target = self.url if b"%" not in self.url else unquote_to_bytes(self.url)
         if b"//" in target:
             target = _SLASHES.sub(b"/", target)
@@ -85,17 +84,25 @@ class Parser(httptools.HttpRequestParser):
 
     def feed_data(self, data: Any) -> None:
         """Read a segment of bytes. Raises what httptools does, HttpParserUpgrade only for what isn't ours."""
-        parser, rest = self, memoryview(data)
-        while True:
+        try:
+            _feed(self, data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on(upgrade, data)
+
+    def _go_on(self, upgrade: httptools.HttpParserUpgrade, data: bytes) -> None:
+        rest = memoryview(data)
+        while (head := self._protocol.take_ordinary_head()) is not None:
+            # A new one: the old one may be past a "Connection: close".
+            parser = self._protocol.parser = Parser(self._protocol)
+            rest = rest[upgrade.args[0] :]
             try:
-                super(Parser, parser).feed_data(rest)
-            except httptools.HttpParserUpgrade as upgrade:
-                head = self._protocol.take_ordinary_head()
-                if head is None:
-                    raise
-                # A new one: the old one may be past a "Connection: close".
-                parser = self._protocol.parser = Parser(self._protocol)
-                super(Parser, parser).feed_data(head)
-                rest = rest[upgrade.args[0] :]
+                _feed(parser, head)
+                _feed(parser, rest)
+            except httptools.HttpParserUpgrade as another:
+                upgrade = another
             else:
                 return
+        raise upgrade
+
+
+_feed = httptools.HttpRequestParser.feed_data
