@@ -49,7 +49,12 @@ def _middlewares() -> list[Any]:
     return [
         {
             "middleware": Guard,
-            "kwargs": {"prefixes": PREFIXES, "limits": guard_limits, "refused": note_refused},
+            "kwargs": {
+                "prefixes": PREFIXES,
+                "limits": guard_limits,
+                "refused": note_refused,
+                "bases": RECEIVER_PREFIXES,
+            },
             "name": "Incoming guard",
         },
         # The last one is in front of the others, and has the very scope that the access log will read.

@@ -36,7 +36,7 @@ to do; ``code`` is stable and may be relied on by programs::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from airflow_incoming.core.messages import Started
@@ -128,9 +128,16 @@ class HeadersTooLarge(RequestRejected):
 
 
 class UnsupportedMediaType(RequestRejected):
-    """The content type must be application/json in UTF-8, without a content encoding."""
+    """The content type must be application/json, without a content encoding.
+
+    ``because`` tells which of the two it is that isn't taken.
+    """
 
     code = "unsupported_media_type"
+
+    def __init__(self, detail: str | None = None, *, because: Literal["type", "encoding"] = "type") -> None:
+        super().__init__(detail)
+        self.because = because
 
 
 class MalformedJSON(RequestRejected):

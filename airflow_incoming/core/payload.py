@@ -46,6 +46,10 @@ _ESCAPED_NUL_OR_SURROGATE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _ESCAPED_BACKSLASH_OR_PAIR = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _UNSTORABLE_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 _NAME_SHOWN = 200
+_NO_CONTAINER = "The request body must be a JSON object or array."
+_ENCODED_TWICE = (
+    "The request body was encoded as JSON twice: it is a string that holds the object or array to send."
+)
 
 _PLAIN_MEDIA_TYPES = frozenset(
     {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
@@ -58,15 +62,16 @@ _MEDIA_PARAMETER = re.compile(
 
 
 def check_media_type(headers: Mapping[str, str]) -> None:
-    """Raise UnsupportedMediaType unless the headers announce JSON in UTF-8 without a content encoding.
+    """Raise UnsupportedMediaType unless the headers announce JSON without a content encoding.
 
-    ``application/json`` and ``application/<anything>+json`` are JSON; a charset may be absent.
+    ``application/json`` and ``application/<anything>+json`` are JSON. A charset has no effect on it (RFC
+    8259, 11): what isn't UTF-8 shows in the body.
     """
     encoding = headers.get("content-encoding", "").strip()
     if encoding and encoding.lower() != "identity":
-        raise UnsupportedMediaType("Send the body without a Content-Encoding.")
+        raise UnsupportedMediaType("Send the body without a Content-Encoding.", because="encoding")
     content_type = headers.get("content-type")
-    if content_type is None:
+    if not content_type:  # over WSGI an empty one is none
         raise UnsupportedMediaType("The Content-Type header is missing; send application/json.")
     if content_type not in _PLAIN_MEDIA_TYPES:
         _check_content_type(content_type)
@@ -102,8 +107,19 @@ def _read(body: bytes, reader: json.JSONDecoder, max_containers: int) -> dict[st
         _refuse_unstorable(text)
         raise
     if not isinstance(value, dict | list):
-        raise MalformedJSON("The request body must be a JSON object or array.")
+        raise MalformedJSON(_ENCODED_TWICE if _is_json(value, max_containers) else _NO_CONTAINER)
     return value
+
+
+def _is_json(value: object, max_containers: int) -> bool:
+    """Tell whether a value is text that is itself an object or array in JSON."""
+    if not isinstance(value, str) or not value.lstrip(" \t\r\n").startswith(("{", "[")):
+        return False
+    try:
+        parse_json(value.encode(), max_containers=max_containers)
+    except (MalformedJSON, UnstorableJSON):
+        return False
+    return True
 
 
 def _check_content_type(content_type: str) -> None:
@@ -115,21 +131,17 @@ def _check_content_type(content_type: str) -> None:
         parameter = _MEDIA_PARAMETER.match(content_type, position)
         if parameter is None:
             raise UnsupportedMediaType("The Content-Type header can't be understood; send application/json.")
-        name, value = parameter.groups(default="")
-        if name.lower() == "charset" and value.strip('"').lower() != "utf-8":
-            raise UnsupportedMediaType("The charset must be utf-8.")
         position = parameter.end()
 
 
 def _decode(body: bytes) -> str:
-    if not body.strip(_WHITESPACE):
+    """Return the text, without the byte order mark that it may begin with (RFC 8259, 8.1)."""
+    if not body.removeprefix(codecs.BOM_UTF8).strip(_WHITESPACE):
         raise MalformedJSON("The request body is empty.")
-    if body.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise MalformedJSON("The request body begins with a byte order mark; send UTF-8 without one.")
-    if 0 in body[:4]:
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or 0 in body[:4]:
         raise MalformedJSON("The request body looks like UTF-16 or UTF-32; send UTF-8.")
     try:
-        return body.decode("utf-8")
+        return body.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise MalformedJSON(f"The request body isn't UTF-8 (byte {error.start}).") from error
 
@@ -206,7 +218,7 @@ def _refuse_unstorable(text: str) -> None:
     """Raise UnstorableJSON for the first parameter that can't be stored, if there is one."""
     value = _parse(_SEARCHER, text)
     if not isinstance(value, dict | list):
-        raise MalformedJSON("The request body must be a JSON object or array.")
+        raise MalformedJSON(_NO_CONTAINER)
     if found := _first_problem(value, ()):
         path, problem = found
         name = _UNSTORABLE_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", join_path(path))

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from airflow_incoming.core.errors import BodyTooLarge, RequestRejected, Stopping, Undecided
 from airflow_incoming.core.messages import Request
 from airflow_incoming.web.deadline import Deadlines
+from airflow_incoming.web.framing import texts_of
 from airflow_incoming.web.guard import ClientGone
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
@@ -116,11 +117,8 @@ class ReceiverApp(FastAPI):
 
 
 def request_from_scope(scope: Scope, endpoint_id: str, body: bytes) -> Request:
-    """Return our request for an ASGI one. Repeated headers stay visible as such, joined by ``, ``."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    """Return our request for an ASGI one. The guard has left each header once."""
+    headers = texts_of(scope["headers"])
     query = scope["query_string"].decode("latin-1")
     return Request(endpoint_id=endpoint_id, body=body, headers=headers, query=query, remote=_remote(scope))
 

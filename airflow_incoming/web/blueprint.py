@@ -1,7 +1,7 @@
 """The receiver as a Flask blueprint: same routes, same answers, for Airflow's bridge to Flask.
 
-It relies on the guard in front of it for limits, and for a body at all: Starlette's bridge passes
-chunked requests on without one.
+It relies on the guard in front of it for limits, for headers that mean the same as elsewhere, and for a body
+at all: Starlette's bridge passes chunked requests on without one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from airflow_incoming.core.errors import (
     Undecided,
 )
 from airflow_incoming.core.messages import Request
+from airflow_incoming.web.framing import text_of
 from airflow_incoming.web.ports import Container
 from airflow_incoming.web.responses import Response, from_error, from_health, from_outcome, from_token
 from airflow_incoming.web.routes import ACCEPT_TIMEOUT, Room, find_route, parse_api_key
@@ -84,7 +85,10 @@ def _request(endpoint_id: str) -> Request:
     return Request(
         endpoint_id=endpoint_id,
         body=_body(),
-        headers={name.lower(): value for name, value in flask.request.headers.items()},
+        # WSGI has bytes as the characters of these numbers (PEP 3333).
+        headers={
+            name.lower(): text_of(value.encode("latin-1")) for name, value in flask.request.headers.items()
+        },
         query=flask.request.query_string.decode("latin-1"),
         remote=_remote(),
     )

@@ -1,8 +1,8 @@
 """An ASGI middleware that bounds what a stranger can cost before anybody looks at the request.
 
 Body bytes, header bytes, time, requests at once and memory are all limited here, for the native
-receiver and for the Flask bridge alike, so that neither needs limits of its own. Every other path
-passes untouched.
+receiver and for the Flask bridge alike, so that neither needs limits of its own; and what a head says is
+made the same to both (see :mod:`web.framing`). Every other path passes untouched.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from starlette._utils import get_route_path  # private, but the only one that kn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_incoming.core.addresses import Networks
-from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, Overloaded, RequestRejected
+from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, EndpointNotFound, Overloaded
 from airflow_incoming.web.deadline import Deadline, Deadlines
-from airflow_incoming.web.framing import check_headers, with_length
+from airflow_incoming.web.framing import InvalidHTTP, closing, read_head, with_length
 from airflow_incoming.web.paths import prefix_of
+from airflow_incoming.web.protocols import read_whole
 from airflow_incoming.web.proxies import with_client
 from airflow_incoming.web.responses import Response, from_error
 
@@ -68,7 +69,9 @@ class Guard:
     """Reads each request under ``prefixes`` within the limits, then passes it on whole.
 
     ``limits`` may be a function; it is asked at the first request, not before. ``refused`` is told of
-    each request that is refused here: path, error, the sender's address, bytes read so far.
+    each request that is refused here: path, error, the sender's address, bytes read so far. ``bases`` are
+    prefixes at which, without anything behind them, there is nobody: without this Airflow's own pages would
+    answer there.
     """
 
     def __init__(
@@ -78,9 +81,11 @@ class Guard:
         prefixes: tuple[str, ...],
         limits: GuardLimits | Callable[[], GuardLimits],
         refused: Refused | None = None,
+        bases: tuple[str, ...] = (),
     ) -> None:
         self._app = app
         self._prefixes = prefixes
+        self._bases = bases
         self._ask_limits = limits
         self._tell_refused = refused
         self._limits: GuardLimits | None = None
@@ -104,6 +109,8 @@ class Guard:
         """Pass on or refuse one request."""
         prefix = prefix_of(scope, self._prefixes)
         if prefix is None:
+            if scope["type"] == "lifespan":
+                read_whole(receive, self._prefixes)
             await self._app(scope, receive, send)
             return
         with _Place(self, prefix) as place:
@@ -116,24 +123,25 @@ class Guard:
                 refusal = None
             except Exception as error:  # noqa: BLE001  becomes the answer
                 refusal = from_error(error)  # the error itself would keep the buffer alive
+                place.closes |= not place.complete or isinstance(error, InvalidHTTP)
                 if self._tell_refused is not None:
                     remote = (scope.get("client") or (None,))[0]
                     self._tell_refused(get_route_path(scope), error, remote, place.held)
             else:
+                send = closing(scope, send) if place.closes else send
                 await self._app(scope, _Replay(body, receive), place.freeing(send))
                 return
         if refusal is None:
             await _end_unread(send)
         else:
-            await self._refuse(refusal, scope, receive, send, unread=not place.complete)
+            send = closing(scope, send) if place.closes else send
+            await self._refuse(refusal, receive, send, unread=not place.complete)
 
     async def _admit(
         self, scope: Scope, receive: Receive, place: _Place, limits: GuardLimits
     ) -> tuple[Scope, bytes]:
-        # The server's own list grows by the trailers of a chunked body; what is checked is what counts.
-        headers = list(scope["headers"])
-        length, exact = check_headers(
-            headers,
+        headers, length, exact, place.closes = read_head(
+            scope,
             max_headers=limits.max_headers,
             max_header_bytes=limits.max_header_bytes,
             max_body=limits.max_body,
@@ -143,10 +151,12 @@ class Guard:
             body = await _read(receive, place, limits)
         place.take(limits)
         if length is not None and length != len(body):
-            raise RequestRejected("The request body doesn't have the length that Content-Length says.")
-        if exact and (length is not None or not body):
-            return scope, body  # not chunked
-        return with_length(scope, headers, len(body)), body
+            raise InvalidHTTP("The request body doesn't have the length that Content-Length says.")
+        if scope["path"].endswith(self._bases) and get_route_path(scope) in self._bases:
+            raise EndpointNotFound()
+        if not exact or (length is None and body):
+            headers = with_length(headers, len(body))
+        return scope if headers is scope["headers"] else {**scope, "headers": headers}, body
 
     def _resolve_limits(self) -> GuardLimits:
         limits = self._ask_limits if isinstance(self._ask_limits, GuardLimits) else self._ask_limits()
@@ -154,13 +164,9 @@ class Guard:
         self._limits = limits
         return limits
 
-    async def _refuse(
-        self, response: Response, scope: Scope, receive: Receive, send: Send, *, unread: bool
-    ) -> None:
-        """Answer; where the body is unread, say that the connection ends and let it drain a little."""
+    async def _refuse(self, response: Response, receive: Receive, send: Send, *, unread: bool) -> None:
+        """Answer; where the body is unread, let it drain a little."""
         headers = response.raw_headers()
-        if unread and scope.get("http_version", "1.1").startswith("1"):
-            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         if unread and self._lingering < MAX_LINGERING:
             await send({"type": "http.response.body", "body": response.body, "more_body": True})
@@ -177,7 +183,7 @@ class Guard:
 class _Place:
     """What one request occupies; everything is given back when the block is left, however that is."""
 
-    __slots__ = ("_guard", "_prefix", "_reading", "_taken", "complete", "held")
+    __slots__ = ("_guard", "_prefix", "_reading", "_taken", "closes", "complete", "held")
 
     def __init__(self, guard: Guard, prefix: str) -> None:
         self._guard = guard
@@ -185,6 +191,8 @@ class _Place:
         self._reading = self._taken = 0
         self.held = 0
         self.complete = False
+        #: The connection ends with the answer.
+        self.closes = False
 
     def __enter__(self) -> _Place:
         return self

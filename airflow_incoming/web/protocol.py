@@ -12,6 +12,8 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from airflow_incoming.web.protocols import reading_whole
+
 #: Bytes. Above the guard's limit, so that usually its answer (431) comes first.
 MAX_HEAD = 128 * 2**10
 #: Bytes of framing that each byte of a chunked body may cost: a chunk of one has five.
@@ -24,7 +26,7 @@ class BoundedHead:
     """To be mixed into one of uvicorn's protocols: closes connections whose head is too large or slow.
 
     The methods that begin with ``on_`` are httptools' callbacks. With h11 nobody calls them: it bounds
-    trailers itself, and never takes them for headers.
+    trailers itself.
     """
 
     cycle: Any
@@ -70,13 +72,8 @@ class BoundedHead:
             self._beyond = max(0, self._beyond - (1 + FRAMING) * len(body))
         super().on_body(body)  # type: ignore[misc]
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Drop what comes behind the body: a trailer is no header (RFC 9110, 6.5.1)."""
-        if self._beyond is None:
-            super().on_header(name, value)  # type: ignore[misc]
-
     def on_message_complete(self) -> None:
-        """Expect a head, with headers."""
+        """Expect a head."""
         self._beyond = None
         super().on_message_complete()  # type: ignore[misc]
 
@@ -96,5 +93,5 @@ class BoundedHead:
             self._head_timer = None
 
 
-class BoundedHeadProtocol(BoundedHead, AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # as installed
-    """The parser that uvicorn would choose, with a bounded head."""
+class BoundedHeadProtocol(BoundedHead, reading_whole(AutoHTTPProtocol, ("",))):  # type: ignore[misc]  # as installed
+    """The parser that uvicorn would choose, with a bounded head that ends where it ends."""

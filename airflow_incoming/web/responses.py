@@ -46,6 +46,11 @@ STATUSES: Mapping[type[errors.IncomingError], int] = {
 #: Of these a stranger learns the title alone: what is behind it is nobody's business outside.
 _TITLE_ONLY = (errors.EndpointNotFound, errors.Unauthorized, errors.Unavailable)
 
+#: What a 415 says is taken instead (RFC 9110, 15.5.16).
+_TAKEN = {
+    "type": ("Accept", "application/json, application/*+json"),
+    "encoding": ("Accept-Encoding", "identity"),
+}
 _MAX_RETRY_AFTER = 86400.0
 _ALWAYS: Headers = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 _JSON: Headers = (("Content-Type", "application/json"), *_ALWAYS)
@@ -133,6 +138,8 @@ def _problem(
 def _problem_headers(error: errors.RequestRejected | errors.Unavailable) -> Headers:
     if isinstance(error, errors.Unauthorized):
         return (("WWW-Authenticate", "Bearer"), *_PROBLEM)
+    if isinstance(error, errors.UnsupportedMediaType):
+        return (_TAKEN[error.because], *_PROBLEM)
     if isinstance(error, errors.MethodNotAllowed):
         return (("Allow", getattr(error, "allow", "POST")), *_PROBLEM)
     if isinstance(error, errors.RateLimited | errors.Unavailable):

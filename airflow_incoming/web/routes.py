@@ -32,8 +32,10 @@ class OnlyGetAllowed(MethodNotAllowed):
 def find_route(method: str, path: str) -> tuple[Room, str]:
     """Return which room answers, and the endpoint id where it is ``receive``.
 
-    ``path`` begins with the slash after the base path. Raises EndpointNotFound or MethodNotAllowed.
+    ``path`` begins with the slash after the base path; one more at its end changes nothing. Raises
+    EndpointNotFound or MethodNotAllowed.
     """
+    path = path.removesuffix("/")
     if path == "/health":
         if method not in ("GET", "HEAD"):
             raise OnlyGetAllowed()
@@ -55,7 +57,7 @@ def parse_api_key(body: bytes) -> str:
     if len(body) > MAX_TOKEN_BODY:
         raise BodyTooLarge(MAX_TOKEN_BODY)
     try:
-        document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        document = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise MalformedJSON() from error
     api_key = document.get("apiKey") if isinstance(document, dict) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -106,6 +107,23 @@ def test_accepted_then_duplicate(house: House, receiver: int) -> None:
         "_incoming.headers.x-request-id": "r-1",
     }
     assert house.post("orders", {"order": {"id": str(uuid.uuid4())}}, receiver=receiver).status_code == 200
+
+
+def test_a_mark_a_charset_and_a_header_in_utf_8_reach_the_dag_as_what_they_mean(
+    house: House, receiver: int
+) -> None:
+    """SharePoint sends the mark, many the charset; the event keeps what was sent."""
+    order = {"order": {"id": str(uuid.uuid4()), "name": "Łódź"}}
+    body = b"\xef\xbb\xbf" + json.dumps(order, ensure_ascii=False).encode()
+    headers = {"Content-Type": "application/json; charset=iso-8859-1", "X-Request-Id": "Zażółć €".encode()}
+    answer = httpx.post(house.url("orders", receiver) + "/", content=body, headers=headers, timeout=30)
+    assert answer.status_code == 200
+    event_id = answer.json()["event_id"]
+    assert house.post("orders", order, receiver=receiver).status_code == 204
+    assert dispatched(house, event_id) == ("dispatched", None)
+    conf = next(conf for _, run, conf in house.runs() if run == f"incoming__orders__{event_id}")
+    assert conf["order.name"] == "Łódź"
+    assert conf["_incoming.headers.x-request-id"] == "Zażółć €"
 
 
 def test_the_senders_own_hash_and_a_200_for_duplicates(house: House, receiver: int) -> None:

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from airflow_incoming.web import protocol
 from airflow_incoming.web.protocol import BoundedHead
+from airflow_incoming.web.protocols import reading_whole
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -19,7 +20,7 @@ class BoundedH11(BoundedHead, H11Protocol):  # type: ignore[misc]
     pass
 
 
-class BoundedHttpTools(BoundedHead, HttpToolsProtocol):  # type: ignore[misc]
+class BoundedHttpTools(BoundedHead, reading_whole(HttpToolsProtocol, ("",))):  # type: ignore[misc]
     pass
 
 

@@ -109,6 +109,16 @@ def test_method_not_allowed_names_the_method() -> None:
     assert dict(from_error(errors.MethodNotAllowed()).headers)["Allow"] == "POST"
 
 
+def test_a_media_type_and_an_encoding_that_are_not_taken_name_those_that_are() -> None:
+    """RFC 9110, 15.5.16; each only where it is the reason."""
+    media_type = dict(from_error(errors.UnsupportedMediaType()).headers)
+    encoding = dict(from_error(errors.UnsupportedMediaType(because="encoding")).headers)
+    assert media_type["Accept"] == "application/json, application/*+json"
+    assert encoding["Accept-Encoding"] == "identity"
+    assert "Accept-Encoding" not in media_type
+    assert "Accept" not in encoding
+
+
 def test_a_large_body_is_told_the_limit() -> None:
     assert "1048576" in problem(from_error(errors.BodyTooLarge(1048576)))["detail"]
 

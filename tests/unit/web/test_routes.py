@@ -23,13 +23,16 @@ from airflow_incoming.web.routes import find_route, parse_api_key
         ("POST", "/uauth/v2/auth/login/profile", ("token", "")),
         ("GET", "/health", ("health", "")),
         ("HEAD", "/health", ("health", "")),
+        ("POST", "/abc/", ("receive", "abc")),
+        ("POST", "/auth/token/", ("token", "")),
+        ("GET", "/health/", ("health", "")),
     ],
 )
 def test_a_known_path_has_one_room(method: str, path: str, route: tuple[str, str]) -> None:
     assert find_route(method, path) == route
 
 
-@pytest.mark.parametrize("path", ["", "/", "//", "//abc", "/abc/", "/abc/def", "/auth/token/", "/health/"])
+@pytest.mark.parametrize("path", ["", "/", "//", "//abc", "/abc//", "/abc/def", "/abc/def/", "/health//"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_every_other_path_is_not_found(method: str, path: str) -> None:
     with pytest.raises(EndpointNotFound):
@@ -50,11 +53,10 @@ def test_health_is_only_asked() -> None:
 
 def test_an_api_key_is_read_and_other_fields_are_ignored() -> None:
     assert parse_api_key(b'{"apiKey": "inc_k1_x", "deviceId": 7}') == "inc_k1_x"
+    assert parse_api_key(b'\xef\xbb\xbf{"apiKey": "inc_k1_x"}') == "inc_k1_x"
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b'{"apiKey": NaN}', b"\xff", b'\xef\xbb\xbf{"apiKey": "a"}', b"[" * 4096]
-)
+@pytest.mark.parametrize("body", [b"", b"{", b'{"apiKey": NaN}', b"\xff", b"[" * 4096])
 def test_a_token_request_that_is_not_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedJSON):
         parse_api_key(body)
