@@ -20,7 +20,8 @@ from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.sdk import Asset
 from airflow.serialization.definitions.assets import SerializedAssetUniqueKey
-from sqlalchemy import Engine, delete, event, func, select, text, update
+from sqlalchemy import Engine, delete, func, select, text, update
+from sqlalchemy.event import listen, remove
 from sqlalchemy.orm import Session
 
 from airflow_incoming.core.integration import Configuration
@@ -493,7 +494,7 @@ def test_a_million_asset_events(stage: Stage) -> None:
             plan = session.connection().exec_driver_sql(
                 f"explain (analyze, buffers, format json) {statement}", parameters
             )
-            ((top,),) = plan.scalar_one()
+            (top,) = plan.scalar_one()
             blocks = top["Plan"]["Shared Hit Blocks"] + top["Plan"]["Shared Read Blocks"]
             assert blocks < 1000, f"{blocks} of the table's 10000 blocks are read by {statement}"
     finally:
@@ -510,8 +511,8 @@ def _asked(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
         if statement.startswith("SELECT") and "set_config" not in statement:
             asked.append((statement, parameters))
 
-    event.listen(engine, "before_cursor_execute", note)
+    listen(engine, "before_cursor_execute", note)
     try:
         yield asked
     finally:
-        event.remove(engine, "before_cursor_execute", note)
+        remove(engine, "before_cursor_execute", note)
