@@ -441,8 +441,19 @@ def test_two_dispatchers_at_once(stage: Stage) -> None:
     assert stage.runs(dag_id) == [first, [str(event.id)]]
 
 
+def test_more_dags_than_one_look_asks_after(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its turn."""
+    monkeypatch.setattr("airflow_incoming.services.consumers.sweep.DAGS", 2)
+    dag_ids = [stage.deploy(f"_{number}") for number in range(5)]
+    sent = [stage.watch() for _ in range(2)]
+    stage.schedule()
+    stage.sweep()
+    stage.schedule()
+    assert [stage.runs(dag_id) for dag_id in dag_ids] == [[sent[:1], sent[1:]]] * 5
+
+
 def test_a_sweep_costs_next_to_nothing(stage: Stage) -> None:
-    """Where nothing is new: two reads."""
+    """Where nothing is new: three reads."""
     stage.deploy()
     with stage.bench.session() as session:
         session.execute(update(tables.asset_event_mark).values(missing={}))
@@ -462,8 +473,10 @@ def test_a_million_asset_events(stage: Stage) -> None:
         session.execute(
             text(
                 "insert into asset_event (asset_id, extra, timestamp, source_map_index)"
-                " select 1, '{}', now() - n * interval '1 second', -1 from generate_series(1, 1000000) n"
-            )
+                " select (select id from asset where name = :name), '{}', now() - n * interval '1 second', -1"
+                " from generate_series(1, 1000000) n"
+            ),
+            {"name": f"{stage.name}_a"},
         )
         mark = session.scalar(select(func.max(AssetEvent.id)))
         session.execute(update(tables.asset_event_mark).values(seen=mark, missing={}))
