@@ -187,6 +187,22 @@ def test_a_paused_dag(stage: Stage) -> None:
     assert stage.runs(dag_id) == [sent]
 
 
+def test_a_long_backlog(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came for a paused DAG isn't all given to one run."""
+    monkeypatch.setattr("airflow_incoming.services.consumers.requeueing.LOOKED_AT", 3)
+    dag_id = stage.deploy()
+    stage.pause(dag_id, paused=True)
+    sent = [stage.watch() for _ in range(7)]
+    stage.sweep()
+    stage.pause(dag_id, paused=False)
+    for _ in range(3):
+        stage.sweep()
+        stage.schedule()
+    assert stage.runs(dag_id) == [sent[:3], sent[3:6], sent[6:]]
+    stage.sweep()
+    assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
+
+
 def test_one_run_at_a_time(stage: Stage) -> None:
     """What comes while a run is at work is in the next one."""
     dag_id = stage.deploy(max_active_runs=1)
