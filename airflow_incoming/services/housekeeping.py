@@ -37,6 +37,8 @@ PURGE_ROWS = 500
 RELEASE_ROWS = 2000
 #: Seconds between looks for asset events that no run has: while there are some, and while there are none.
 SWEEP_EVERY, SWEEP_IDLE_EVERY = 1.0, 3.0
+#: Seconds until the next look after one that has failed.
+SWEEP_AGAIN = 30.0
 #: A dispatcher that was silent for so long is gone.
 SILENT = timedelta(minutes=10)
 #: An expired claim is kept a little longer, so that clocks of several hosts may differ.
@@ -140,7 +142,14 @@ class Housekeeping:
         sweeper = self._sweeper
         if sweeper is None or not self._due("sweep", SWEEP_EVERY if sweeper.is_lively else SWEEP_IDLE_EVERY):
             return False
-        more = sweeper.sweep()
+        try:
+            more = sweeper.sweep()
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # whatever another Airflow's tables hold: events are dispatched all the same
+            log.exception("Asset events that no run has could not be looked for")
+            self._next["sweep"] = self._monotonic() + SWEEP_AGAIN
+            return False
         if more:
             self._next["sweep"] = 0.0
         return more

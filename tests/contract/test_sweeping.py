@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
+from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db.engine import reading, transaction
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.stores import unconsumed
@@ -27,9 +28,12 @@ class Broom:
         self.there = 0
         self.swept = 0
         self.purged = 0
+        self.error: Exception | None = None
 
     def sweep(self) -> bool:
         self.swept += 1
+        if self.error is not None:
+            raise self.error
         self.there = max(self.there - 1, 0)
         return self.there > 0
 
@@ -38,10 +42,8 @@ class Broom:
         return 1
 
 
-def test_how_often_is_looked(engine: Engine) -> None:
-    """Every second where there was something, every three where there was nothing; at once for more."""
-    broom, now = Broom(), [100.0]
-    chores = Housekeeping(
+def housekeeping(engine: Engine, broom: Broom, now: list[float]) -> Housekeeping:
+    return Housekeeping(
         engine,
         TableLauncher(),
         clock=lambda: NOW,
@@ -50,6 +52,12 @@ def test_how_often_is_looked(engine: Engine) -> None:
         sweeper=broom,
         monotonic=lambda: now[0],
     )
+
+
+def test_how_often_is_looked(engine: Engine) -> None:
+    """Every second where there was something, every three where there was nothing; at once for more."""
+    broom, now = Broom(), [100.0]
+    chores = housekeeping(engine, broom, now)
     swept = []
     for lively, seconds in ((True, 0), (True, 0.9), (True, 0.2), (False, 1.0), (False, 2.5), (False, 0.6)):
         broom.is_lively = lively
@@ -63,6 +71,22 @@ def test_how_often_is_looked(engine: Engine) -> None:
     assert broom.swept == 7
     assert chores.purge() == 1
     assert broom.purged == 1
+
+
+def test_a_look_that_fails(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """It hinders nobody's events, and is tried again after a while; a database that is away is told of."""
+    broom, now = Broom(), [100.0]
+    chores = housekeeping(engine, broom, now)
+    broom.error = RuntimeError("a table of another release")
+    assert not chores.tick()
+    assert "could not be looked for" in caplog.text
+    now[0] += 29
+    assert not chores.tick()
+    assert broom.swept == 1
+    broom.error = DatabaseUnavailable()
+    now[0] += 2
+    with pytest.raises(DatabaseUnavailable):
+        chores.tick()
 
 
 def test_what_dags_wait_for(engine: Engine) -> None:

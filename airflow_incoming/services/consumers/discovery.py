@@ -41,10 +41,13 @@ class Found:
 def is_anything_new(connection: Connection) -> bool:
     """Tell, without locking anything, whether there are asset events that nobody has looked at."""
     mark = unconsumed.read_mark(connection)
-    if mark is None or mark.missing:
+    if mark is None:
         return True
-    newer = select(t.asset_event.c.id).where(t.asset_event.c.id > mark.seen).limit(1)
-    return connection.execute(newer).first() is not None
+    some = select(t.asset_event.c.id).limit(1)
+    questions = [some.where(t.asset_event.c.id > mark.seen)]
+    if mark.missing:
+        questions.append(some.where(t.asset_event.c.id.in_(mark.missing)))
+    return any(connection.execute(question).first() is not None for question in questions)
 
 
 def discover(session: Session, now: datetime) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -107,7 +107,8 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
     if late := plight.late:
         asked += _catch_up(session, dag_id, late, plight.floor, now)
     if asked:
-        moment = max(next_moment(connection, [dag_id], now), *(one.timestamp for one in asked))
+        # No later than the newest of them: so a backlog of thousands isn't given to one run.
+        moment = max(plight.upto, *(one.timestamp for one in asked))
         _queue(connection, dag_id, sorted({one.asset_id for one in asked}), moment)
         log.info("DAG %s is asked again to run for %d asset events that no run has", dag_id, len(asked))
     return len(plight.waiting) >= LOOKED_AT and bool(settled)
@@ -140,7 +141,7 @@ def _renewed(connection: Connection, dag_id: str, late: Sequence[Waiting], now: 
     connection.execute(
         update(t.asset_event).where(t.asset_event.c.id.in_([one.id for one in free])).values(timestamp=moment)
     )
-    return free
+    return [replace(one, timestamp=moment) for one in free]
 
 
 def _waiting(connection: Connection, dag_id: str) -> list[Waiting]:

@@ -20,6 +20,10 @@ from airflow_incoming.stores import unconsumed
 log = logging.getLogger(__name__)
 
 
+#: DAGs that one look asks after; others have their turn at the next, after events were dispatched.
+DAGS = 20
+
+
 class Sweep:
     """Any number may run: the database lets one of them look, and one at a time ask for runs of a DAG."""
 
@@ -28,11 +32,12 @@ class Sweep:
         self._clock = clock
         #: Whether there was anything at the last look.
         self.is_lively = True
+        self._after = ""
 
     def sweep(self) -> bool:
         """Look at what is new, and ask for what waits; tell whether to go on at once.
 
-        Costs two or three reads where there is nothing. Raises DatabaseUnavailable.
+        Costs three reads where there is nothing. Raises DatabaseUnavailable.
         """
         with reading(self._engine) as connection:
             new = is_anything_new(connection)
@@ -44,7 +49,9 @@ class Sweep:
             if is_bad:
                 more = bool(self._act(requeue, dag_id, self._clock())) or more
         self.is_lively = new or bool(dag_ids)
-        return more
+        is_last = len(dag_ids) < DAGS
+        self._after = "" if is_last else dag_ids[-1]
+        return more or not is_last
 
     def purge(self) -> int:
         """Forget what DAGs wait for that are deleted; return how much."""
@@ -53,11 +60,11 @@ class Sweep:
             return connection.execute(delete(tables.unconsumed).where(gone)).rowcount
 
     def _startable(self) -> list[str]:
-        """Return the DAGs that wait for asset events and that a scheduler would make a run of."""
+        """Return the next DAGs that wait for asset events and that a scheduler would make a run of."""
         with reading(self._engine) as connection:
             if unconsumed.is_empty(connection):
                 return []
-            return list(connection.scalars(_startable()))
+            return list(connection.scalars(_startable(self._after)))
 
     def _act(self, act: Callable[..., bool], *arguments: object) -> bool:
         try:
@@ -70,11 +77,13 @@ class Sweep:
             raise translate(error) from error
 
 
-def _startable() -> Select[tuple[str]]:
+def _startable(after: str) -> Select[tuple[str]]:
     waits = exists().where(tables.unconsumed.c.dag_id == t.dag.c.dag_id)
     return (
         select(t.dag.c.dag_id)
         .where(t.dag.c.is_paused.is_(False), t.dag.c.is_stale.is_(False))
         .where(t.dag.c.has_import_errors.is_(False), waits)
+        .where(t.dag.c.dag_id > after)
         .order_by(t.dag.c.dag_id)
+        .limit(DAGS)
     )
