@@ -104,7 +104,7 @@ CASES: dict[str, str] = {
     "deep": f'{{"arrays": {"[" * 63 + "]" * 63}, "objects": {DEEP}}}',
     "many": json.dumps({f"key-{n}": n for n in range(9_990)}),
     "long": json.dumps({"n" * 1_000_000: "ą\n" * 500_000}, ensure_ascii=False),
-    "kinds": ' \n\t{"a" : 18446744073709551616, "a": [null , true, false, 0, "", {}, [[], [null]]] }\r\n ',
+    "kinds": '\ufeff \n\t{"a" : 18446744073709551616, "a": [null , true, false, 0, "", {}, [[null]]] }\r\n ',
 }
 #: What is refused at the door, because a database or Airflow could not keep it as it is.
 REFUSED = {
