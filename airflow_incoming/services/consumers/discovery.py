@@ -77,7 +77,8 @@ def _next_ids(connection: Connection, mark: Mark) -> list[int]:
 
 def _moved(mark: Mark, ids: Sequence[int], now: datetime) -> Mark:
     """Return the mark behind these ids; those that are skipped are missing, for as long as they may come."""
-    missing = {one: at for one, at in mark.missing.items() if one not in set(ids) and now - at < LATE}
+    came = set(ids)
+    missing = {one: at for one, at in mark.missing.items() if one not in came and now - at < LATE}
     seen = mark.seen
     for one in sorted(one for one in ids if one > mark.seen):
         skipped = range(max(seen + 1, one - MOST_MISSING), one)

@@ -18,9 +18,10 @@ from airflow.models.asset import AssetDagRunQueue, AssetEvent, AssetModel, DagSc
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
+from airflow.models.team import Team, dag_bundle_team_association_table
 from airflow.sdk import Asset
 from airflow.serialization.definitions.assets import SerializedAssetUniqueKey
-from sqlalchemy import Engine, delete, func, select, text, update
+from sqlalchemy import Engine, delete, func, insert, select, text, update
 from sqlalchemy.event import listen, remove
 from sqlalchemy.orm import Session
 
@@ -34,7 +35,7 @@ from airflow_incoming.services.consumers.sweep import Sweep
 from airflow_incoming.services.launch import AirflowLauncher
 from airflow_incoming.stores import unconsumed
 from tests.integration.launch.samples import dag
-from tests.integration.launch.workbench import Workbench, make_event, pending
+from tests.integration.launch.workbench import BUNDLE, Workbench, make_event, pending
 
 DAY = timedelta(days=1)
 
@@ -368,6 +369,35 @@ def test_what_is_not_ours(stage: Stage) -> None:
         session.execute(delete(AssetDagRunQueue))
     stage.sweep()
     assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_dag_of_a_team(stage: Stage, monkeypatch: pytest.MonkeyPatch, *, allowed: bool) -> None:
+    """As Airflow queues them: a sender reaches no team's DAGs, a watcher those that let all events in."""
+    dag_id = stage.deploy()
+    team, bundle = stage.name, {"dag_bundle_name": BUNDLE, "team_name": stage.name}
+    with stage.bench.session() as session:
+        session.add(Team(name=team))
+        session.flush()
+        session.execute(insert(dag_bundle_team_association_table).values(bundle))
+        session.execute(
+            update(DagScheduleAssetReference)
+            .where(DagScheduleAssetReference.dag_id == dag_id)
+            .values(allow_global_producers=allowed)
+        )
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    try:
+        stage.dispatch(count=2)
+        for _ in range(2):
+            stage.watch()
+        with stage.bench.session() as session:
+            session.execute(delete(AssetDagRunQueue))
+        stage.sweep()
+        assert (stage.waiting(dag_id), stage.queued(dag_id)) == ((2, ["a"]) if allowed else (0, []))
+    finally:
+        with stage.bench.session() as session:
+            session.execute(delete(dag_bundle_team_association_table))
+            session.execute(delete(Team).where(Team.name == team))
 
 
 def test_an_id_that_comes_late(stage: Stage) -> None:
