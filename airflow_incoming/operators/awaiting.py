@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, Context
+from airflow.sdk import BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowException
 
 from airflow_incoming.operators import runs
+from airflow_incoming.operators.fields import CarriedFields
 
 
 class TriggeredRunLink(BaseOperatorLink):
@@ -21,7 +22,7 @@ class TriggeredRunLink(BaseOperatorLink):
         return str(getattr(operator, "triggered_url", ""))
 
 
-class AwaitsRun(BaseOperator):
+class AwaitsRun(CarriedFields):
     """What an operator needs to wait for a DAG run; ``execute`` ends with ``self.finish(…)``.
 
     ``deferrable`` is by default ``[operators] default_deferrable``.

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_incoming.core.customers import Customer, CustomerRules, IdentifierNames, Unidentified
 from airflow_incoming.core.payload import parse_portable
 from airflow_incoming.operators.event import event_of_conf, incoming_event, incoming_events
-from airflow_incoming.operators.payloads import UnusablePayload, as_field, read_payload
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from airflow_incoming.operators.fields import CarriedFields
+from airflow_incoming.operators.payloads import UnusablePayload, read_payload
 
 
-class IdentifyCustomerOperator(BaseOperator):
+class IdentifyCustomerOperator(CarriedFields):
     """Returns the customer whom an event or a payload is about: identifiers and attributes, apart.
 
     ``identifiers`` names the parameters of each kind (``email``, ``custom_id``, ``phone``, ``uuid``), the
@@ -40,6 +38,7 @@ class IdentifyCustomerOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("data",)
+    payload_fields = frozenset({"data"})
     template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json"}
     ui_color = "#e8f4ea"
 
@@ -56,15 +55,10 @@ class IdentifyCustomerOperator(BaseOperator):
         if on_missing not in ("skip", "fail"):
             raise ValueError(f'on_missing must be "skip" or "fail", not {on_missing!r}')
         CustomerRules(identifiers, default_country_code=default_country_code)  # mistakes show when parsed
-        self.data = as_field(data)
+        self.data = data
         self.identifiers = identifiers
         self.default_country_code = default_country_code
         self.on_missing = on_missing
-
-    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
-        """Render; the data may hold numbers that Airflow can't carry."""
-        super().render_template_fields(context, jinja_env)
-        self.data = as_field(self.data)
 
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Return the customer, or the customers of a list, an array, or the events of assets."""

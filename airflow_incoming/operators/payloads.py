@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from airflow_incoming.core.errors import IncomingError, RequestRejected
-from airflow_incoming.core.payload import parse_json, parse_portable
+from airflow_incoming.core.payload import parse_json
 
 _PYTHON_TEXT = ("{'", "[{'", "['", "{None", "[None")
 
@@ -68,19 +68,15 @@ def read_payload_file(path: str, *, max_size: int) -> Payload:
     return _parse(f"payload_file {path}", body)
 
 
-def as_field(value: object) -> object:
-    """Return a payload as a template field can have it: as it is, or as JSON text that means the same.
+def as_text(value: object) -> str:
+    """Return JSON text that means the same payload, in ASCII; of what is none, what it looks like in Python.
 
-    Airflow sends rendered fields from process to process before the task begins, and ends it without a
-    word where one holds a number that it can't carry. What is no payload is left for :func:`read_payload`.
+    :func:`read_payload` says what is wrong with the latter.
     """
-    if value is None or isinstance(value, str | bytes):
-        return value
     try:
-        payload = read_payload(value)
+        return _dump(value).decode()
     except UnusablePayload:
-        return value
-    return value if parse_portable(payload.body) == payload.value else payload.body.decode()
+        return ascii(value)
 
 
 def _parse(what: str, body: bytes) -> Payload:

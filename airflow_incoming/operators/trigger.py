@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -18,13 +18,9 @@ from airflow_incoming.operators.identity import Bounds, Caller, Launch, deduplic
 from airflow_incoming.operators.payloads import (
     Payload,
     UnusablePayload,
-    as_field,
     read_payload,
     read_payload_file,
 )
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 RETURN_VALUE = "return_value"
 #: Another try would end the same.
@@ -69,6 +65,8 @@ class IncomingTriggerDagRunOperator(AwaitsRun):
         "headers",
         "deduplication_scope",
     )
+    text_fields = frozenset({"trigger_dag_id", "payload_file", "deduplication_scope"})
+    payload_fields = frozenset({"payload"})
     template_fields_renderers: ClassVar[dict[str, str]] = {"payload": "json", "headers": "json"}
     ui_color = "#ffefeb"
 
@@ -90,18 +88,13 @@ class IncomingTriggerDagRunOperator(AwaitsRun):
             raise ValueError(f'on_duplicate must be "skip" or "succeed", not {on_duplicate!r}')
         deduplication_of(deduplication_parameters, window)  # to be told of a mistake when the DAG is parsed
         self.trigger_dag_id = trigger_dag_id
-        self.payload = as_field(payload)
+        self.payload = payload
         self.payload_file = payload_file
         self.deduplication_parameters = deduplication_parameters
         self.headers = headers
         self.window = window
         self.on_duplicate = on_duplicate
         self.deduplication_scope = deduplication_scope
-
-    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
-        """Render; a payload may hold numbers that Airflow can't carry."""
-        super().render_template_fields(context, jinja_env)
-        self.payload = as_field(self.payload)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Trigger, or find the duplicate; return what was done."""

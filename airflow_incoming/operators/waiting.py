@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferralTimeout
+from jinja2 import Environment
+from jinja2.nativetypes import NativeEnvironment
 
-from airflow_incoming.core.conf import portable
 from airflow_incoming.core.errors import IncomingError, RedisUnavailable
 from airflow_incoming.core.stream import Position, Take, before, just_before, sent_of
 from airflow_incoming.core.wanted import Wanted, full_names, wanted
 from airflow_incoming.operators import installation
+from airflow_incoming.operators.fields import CarriedFields
 from airflow_incoming.stores.stream import EventStream
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 #: Events that are read at a time.
 BATCH = 50
@@ -30,7 +29,7 @@ class UnknownIntegration(IncomingError):
     code = "unknown_integration"
 
 
-class WaitForIncomingEventOperator(BaseOperator):
+class WaitForIncomingEventOperator(CarriedFields):
     """Waits, in the triggerer, until an event of an integration comes, and returns it.
 
     ``where`` (templated) says which event: its parameters must have these values, as in
@@ -78,16 +77,23 @@ class WaitForIncomingEventOperator(BaseOperator):
             raise ValueError("look_back can't be negative, and timeout must be longer than nothing")
         full_names(where)  # to be told of a mistake when the DAG is parsed
         self.integration = integration
-        self.where = _portable(where)
+        self.where = where
         self.look_back = look_back
         self.timeout = timeout
         self.on_timeout = on_timeout
         self.exclusive = exclusive
 
-    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
-        """Render to text, whatever the DAG has; another task's output may still be a large number."""
-        super().render_template_fields(context, self.get_template_env())
-        self.where = _portable(self.where)
+    def render_template(
+        self,
+        content: Any,
+        context: Context,
+        jinja_env: Environment | None = None,
+        seen_oids: set[int] | None = None,
+    ) -> Any:
+        """Render to text; Airflow hands over the DAG's environment, which may be one for native objects."""
+        if isinstance(jinja_env, NativeEnvironment):
+            jinja_env = self.get_template_env()
+        return super().render_template(content, context, jinja_env, seen_oids)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the event if it is there already, else wait for it."""
@@ -181,11 +187,6 @@ class WaitForIncomingEventOperator(BaseOperator):
                 f"{', '.join(sorted(names)) or 'none'}. Check integration=…, or make it in Airflow's "
                 "Incoming pages."
             )
-
-
-def _portable(where: Any) -> Any:
-    """Return wishes that Airflow can carry; what are none is left for whoever says so."""
-    return portable(where) if isinstance(where, Mapping) else where
 
 
 def _taker(context: Context) -> str:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from airflow_incoming.operators.payloads import UnusablePayload, as_field, read_payload, read_payload_file
+from airflow_incoming.operators.payloads import UnusablePayload, as_text, read_payload, read_payload_file
 
 
 @pytest.mark.parametrize(
@@ -102,17 +102,14 @@ def test_file(tmp_path: Path) -> None:
         read_payload_file(str(tmp_path / "none.json"), max_size=1000)
 
 
-@pytest.mark.parametrize(
-    "value", [None, "text", {"n": 7, "x": [1.5, None]}, {"a": {1, 2}}, 7, '{"n": 18446744073709551616}']
-)
-def test_a_field_stays_as_it_is(value: object) -> None:
-    """Authors see in Airflow what they wrote, mistakes too."""
-    assert as_field(value) is value
-
-
-def test_a_field_with_what_airflow_can_not_carry_is_text() -> None:
-    """It means the same payload."""
-    value = {"n": [2**64, 1e20], "m": 1}
-    field = as_field(value)
-    assert field == '{"n": [18446744073709551616, 1e+20], "m": 1}'
-    assert read_payload(field).value == value
+def test_the_text_of_a_payload_means_the_same() -> None:
+    """What is none is shown as Python has it, and refused."""
+    value = {"n": [2**64, 1e20], "text": "é\n"}
+    assert as_text(value) == '{"n": [18446744073709551616, 1e+20], "text": "\\u00e9\\n"}'
+    assert read_payload(as_text(value)).value == value
+    with pytest.raises(UnusablePayload, match="It looks like Python's way to print a value"):
+        read_payload(as_text({"n": 2**64, "s": {1}}))
+    with pytest.raises(UnusablePayload, match="must be a JSON object or array"):
+        read_payload(as_text(2**64))
+    with pytest.raises(UnusablePayload, match="lone surrogate"):
+        read_payload(as_text({"n": "\ud800"}))
