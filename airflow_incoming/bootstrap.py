@@ -221,7 +221,7 @@ def dispatch_loop(*, shares_process: bool = False) -> DispatchLoop:
         measure=None if emit is None else partial(measure, engine(), emit),
         publisher=publishes,
         sweeper=Sweep(engine(), clock=utcnow),
-        stored=StoredValues(engine(), clock=utcnow),
+        stored=StoredValues(engine()),
     )
     return DispatchLoop(
         one,

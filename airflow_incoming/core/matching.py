@@ -147,10 +147,17 @@ def is_same_large_number(sent: str, text: str) -> bool:
     """Tell whether both spell one number that a conf has as text, because Airflow can't carry it."""
     if not (_NUMBER.fullmatch(sent) and _NUMBER.fullmatch(text)):
         return False
-    if _INTEGER.fullmatch(sent) and _INTEGER.fullmatch(text):
-        return Decimal(sent) == Decimal(text) and not MIN_INTEGER <= Decimal(sent) <= MAX_INTEGER
-    number = float(sent)
-    return number == float(text) and math.isfinite(number) and not LOWEST_FLOAT < number < HIGHEST_FLOAT
+    if _INTEGER.fullmatch(sent):
+        is_large = not MIN_INTEGER <= Decimal(sent) <= MAX_INTEGER
+    else:
+        is_large = math.isfinite(float(sent)) and not LOWEST_FLOAT < float(sent) < HIGHEST_FLOAT
+    return is_large and not _values(sent).isdisjoint(_values(text))
+
+
+def _values(digits: str) -> set[Decimal | float]:
+    """Return what digits stand for: an integer for itself, others for the nearest double, too."""
+    exact = _decimal(digits)
+    return {exact} if _INTEGER.fullmatch(digits) else {exact, Decimal(float(digits))}
 
 
 def _is_number(value: int | float | Decimal, text: str) -> bool:

@@ -8,6 +8,7 @@ or null, which it writes as Python does: ``True``, ``None``.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -79,6 +80,13 @@ def _name_in_conf(full: str) -> str:
 
 
 def _text(name: str, value: object) -> str:
+    if isinstance(value, list | dict) and value:
+        raise ValueError(
+            f"where: {name} is a {type(value).__name__}, but parameters are single values. Name one inside of "
+            f"it, such as {name}.{next(iter(value)) if isinstance(value, dict) else 0}"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"where: {name} is {value}, which no event can carry")
     if isinstance(value, str):
         text = value
     elif value is None or isinstance(value, bool | int | float | list | dict):

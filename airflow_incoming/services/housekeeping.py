@@ -39,6 +39,8 @@ RELEASE_ROWS = 2000
 SWEEP_EVERY, SWEEP_IDLE_EVERY = 1.0, 3.0
 #: Seconds until the next look after one that has failed.
 SWEEP_AGAIN = 30.0
+#: Seconds between looks for what an older release may still write while all are being upgraded.
+MEND_EVERY = 3600.0
 #: A dispatcher that was silent for so long is gone.
 SILENT = timedelta(minutes=10)
 #: An expired claim is kept a little longer, so that clocks of several hosts may differ.
@@ -67,10 +69,10 @@ class Sweeping(Protocol):
 
 
 class Stored(Protocol):
-    """What an older release left in Airflow's tables."""
+    """What an older release has left, or still leaves, in Airflow's tables."""
 
     def mend(self) -> bool:
-        """Mend some of it; tell whether there may be more. Raises DatabaseUnavailable."""
+        """Mend some of it; tell whether there is more. Raises DatabaseUnavailable."""
 
 
 class Housekeeping:
@@ -103,7 +105,7 @@ class Housekeeping:
         self._sign = dispatchers.Beat(
             id=uuid4(), host=socket.gethostname()[:256], pid=os.getpid(), started_at=now, beat_at=now
         )
-        self._next = dict.fromkeys(("beat", "publish", "release", "measure", "sweep"), 0.0)
+        self._next = dict.fromkeys(("beat", "publish", "release", "measure", "mend", "sweep"), 0.0)
         self._next["purge"] = monotonic() + PURGE_EVERY
 
     def tick(self) -> bool:
@@ -130,13 +132,19 @@ class Housekeeping:
         return more
 
     def _mend(self) -> bool:
-        """Mend all of it once, before runs are asked for that would get it."""
-        if self._stored is None:
+        """Mend what is stored, before runs are asked for that would get it; later again what came since."""
+        if self._stored is None or not self._due("mend", MEND_EVERY):
             return False
-        if not self._stored.mend():
-            self._stored = None
+        try:
+            more = self._stored.mend()
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # whatever another Airflow's tables hold: events are dispatched all the same
+            log.exception("What is stored could not be looked through for what Airflow can't carry")
             return False
-        return True
+        if more:
+            self._next["mend"] = 0.0
+        return more
 
     def _sweep(self) -> bool:
         sweeper = self._sweeper

@@ -133,15 +133,18 @@ class Leftovers:
     def __init__(self, pages: int) -> None:
         self.pages = pages
         self.looks = 0
+        self.is_broken = False
 
     def mend(self) -> bool:
+        if self.is_broken:
+            raise ValueError("somebody else's row")
         self.looks += 1
         self.pages -= 1
         return self.pages > 0
 
 
 def test_what_is_stored_is_mended_before_runs_are_asked_for(engine: Engine) -> None:
-    """Page by page, at once, and then never again."""
+    """Piece by piece, at once; then again after an hour, and whatever is wrong with it."""
     broom, leftovers, now = Broom(), Leftovers(3), [100.0]
     chores = Housekeeping(
         engine,
@@ -160,3 +163,7 @@ def test_what_is_stored_is_mended_before_runs_are_asked_for(engine: Engine) -> N
     now[0] += 10
     chores.tick()
     assert (leftovers.looks, broom.swept) == (3, 2)
+    now[0] += 3600
+    leftovers.is_broken = True
+    chores.tick()
+    assert broom.swept == 3

@@ -151,10 +151,11 @@ class Author:
         """Return the confs of a DAG's runs by run id."""
         return {run_id: conf for dag, run_id, conf in self.house.runs() if dag == dag_id}
 
-    def log(self, dag_id: str, run_id: str, task_id: str = "send", try_number: int = 1) -> str:
-        """Return what a task said."""
-        folder = f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt={try_number}.log"
-        return (self.house.airflow.home / "logs" / folder).read_text()
+    def log(self, dag_id: str, run_id: str, task_id: str = "send") -> str:
+        """Return what a task said at its last try."""
+        folder = f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}"
+        tries = list((self.house.airflow.home / "logs" / folder).glob("attempt=*.log"))
+        return max(tries, key=lambda file: int(file.stem.partition("=")[2])).read_text()
 
 
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])

@@ -133,7 +133,7 @@ def test_watchers_choose_and_share(author: Author) -> None:
     until(lambda: len(arrived(author, "urgent")) == 2, "the urgent events to arrive")
     assert arrived(author, "all") == posted
     assert arrived(author, "urgent") == [posted[0], posted[3]]
-    assert author.readers() == 2  # of news, and of payments, which an example watches
+    assert author.readers() == 3  # of news, of values, and of payments, which an example watches
     for dag_id in ("on_all", "on_urgent"):
         until(lambda dag_id=dag_id: posted[0] in seen(author, dag_id), f"{dag_id} to have run")
 
