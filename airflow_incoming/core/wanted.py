@@ -82,8 +82,8 @@ def _name_in_conf(full: str) -> str:
 def _text(name: str, value: object) -> str:
     if isinstance(value, list | dict) and value:
         raise ValueError(
-            f"where: {name} is a {type(value).__name__}, but parameters are single values. Name one inside of "
-            f"it, such as {name}.{next(iter(value)) if isinstance(value, dict) else 0}"
+            f"where: {name} is a {type(value).__name__}, but parameters are single values. Name one inside "
+            f"of it, such as {name}.{next(iter(value)) if isinstance(value, dict) else 0}"
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"where: {name} is {value}, which no event can carry")
