@@ -44,6 +44,7 @@ from airflow_incoming.web.views.services import Services
 if TYPE_CHECKING:
     from redis import Redis
 
+    from airflow_incoming.services.ports import Launcher
     from airflow_incoming.services.readiness import ReadinessCheck
     from airflow_incoming.stores.redis_connection import Client
 
@@ -196,9 +197,7 @@ def diagnosis() -> Diagnosis:
 
 def dispatch_loop(*, shares_process: bool = False) -> DispatchLoop:
     """Return a dispatcher in the loop that runs it; ``shares_process``: beside Airflow's API."""
-    from airflow_incoming.services.consumers.sweep import Sweep  # and with it Airflow's models
-    from airflow_incoming.services.launch import AirflowLauncher
-    from airflow_incoming.services.launch.stored import StoredValues
+    from airflow_incoming.services.launch import AirflowLauncher  # and with it Airflow's models
 
     options = settings()
     launcher = AirflowLauncher()
@@ -212,7 +211,21 @@ def dispatch_loop(*, shares_process: bool = False) -> DispatchLoop:
         publisher=publishes,
         meter=None if emit is None else DispatchMetrics(emit),
     )
-    housekeeping = Housekeeping(
+    return DispatchLoop(
+        one,
+        _housekeeping(launcher, publishes, emit),
+        interval=options.dispatch_interval,
+        bell=bell(),
+        shares_process=shares_process,
+    )
+
+
+def _housekeeping(launcher: Launcher, publishes: Publisher | None, emit: Emits | None) -> Housekeeping:
+    from airflow_incoming.services.consumers.sweep import Sweep
+    from airflow_incoming.services.launch.stored import StoredValues
+
+    options = settings()
+    return Housekeeping(
         engine(),
         launcher,
         clock=utcnow,
@@ -222,13 +235,6 @@ def dispatch_loop(*, shares_process: bool = False) -> DispatchLoop:
         publisher=publishes,
         sweeper=Sweep(engine(), clock=utcnow),
         stored=StoredValues(engine()),
-    )
-    return DispatchLoop(
-        one,
-        housekeeping,
-        interval=options.dispatch_interval,
-        bell=bell(),
-        shares_process=shares_process,
     )
 
 
