@@ -24,6 +24,11 @@ from workbench.redis import RedisServer
 HERE = Path(__file__).parent
 ENDED = ("success", "failed")
 PREFIX = "authors"
+#: DAGs that tests start by webhooks of the same name.
+STARTED = (
+    *("values_wait", "values_send", "values_send_numbers"),
+    *("values_find_text", "values_find_native", "values_find_number"),
+)
 #: Of the first two events are waited for and watched, the third one starts a DAG by its asset.
 INTEGRATIONS = (
     {"name": "signals", "state": "published", "headers": ["x-shop"]},
@@ -36,6 +41,7 @@ INTEGRATIONS = (
         "headers": ["x-case"],
         "limits": {"body": "4MiB", "conf": "4MiB"},
     },
+    *({"name": dag_id, "state": "published", "dags": [dag_id]} for dag_id in STARTED),
     {"name": "targets", "state": "published", "assets": ["incoming://targets"], "headers": ["x-shop"]},
 )
 #: What the last lines of our files of DAGs make.
