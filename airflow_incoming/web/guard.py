@@ -110,7 +110,7 @@ class Guard:
         prefix = prefix_of(scope, self._prefixes)
         if prefix is None:
             if scope["type"] == "lifespan":
-                read_whole(receive, self._prefixes)
+                read_whole(receive, self._prefixes, scope.get("root_path", ""))
             await self._app(scope, receive, send)
             return
         with _Place(self, prefix) as place:
