@@ -26,6 +26,7 @@ from airflow_incoming.web.paths import prefix_of
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Base
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 else:
     Base = object
 
@@ -53,8 +54,10 @@ class WholeHead(Base):
         self.parser = Parser(self)
         #: The present head asks for an upgrade that isn't done, and is to be read again.
         self._asks_in_vain = False
-        #: The latest request that was begun is one of ours.
-        self._began_ours = False
+        #: Of the requests that were begun and aren't answered, one is ours.
+        self._owes = False
+        #: What was begun before the latest, if it is unanswered still.
+        self._before: RequestResponseCycle | None = None
         #: Bytes behind the present request's head that were no body; None where that doesn't matter.
         self._beyond: int | None = None
 
@@ -72,11 +75,14 @@ class WholeHead(Base):
         if self.parser.should_upgrade() and not connects and not self._should_upgrade():
             self._asks_in_vain = True
             return
+        before: RequestResponseCycle | None = self.cycle
         super().on_headers_complete()
         if connects and not self._should_upgrade():
             self.cycle.keep_alive = False
-        self._began_ours = self._is_ours()
-        if self._began_ours:
+        self._before = before if before is not None and not before.response_complete else None
+        ours = self._is_ours()
+        self._owes = ours or (self._before is not None and self._owes)
+        if ours:
             self.headers = _Trailers()  # the application has the other list
             self._beyond = 0
 
@@ -94,11 +100,13 @@ class WholeHead(Base):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what can't be read, unless a whole request of ours is unanswered: then that alone is."""
-        cycle = self.cycle
-        if not self._began_ours or cycle.response_complete or cycle.more_body:
+        if self._owes and self._before is not None and self._waits():
+            self.pipeline.popleft()  # the latest, whose turn never came
+            self.cycle, self._before = self._before, None
+        if not self._owes or self.cycle.response_complete or self.cycle.more_body:
             super().send_400_response(msg)
         else:
-            cycle.keep_alive = False
+            self.cycle.keep_alive = False
             self.flow.pause_reading()
 
     def take_ordinary_head(self) -> bytes | None:
@@ -115,6 +123,10 @@ class WholeHead(Base):
         """Tell whether a websocket begins: never at CONNECT (RFC 6455, 4.1), and there is none of ours."""
         may = super()._should_upgrade() and self.parser.get_method() != b"CONNECT"
         return may and not self._is_ours()
+
+    def _waits(self) -> bool:
+        """Tell whether the latest request waits for the answer to the one before, and isn't whole."""
+        return self.cycle.more_body and bool(self.pipeline) and self.pipeline[0][0] is self.cycle
 
     def _is_ours(self) -> bool:
         if self.prefixes == _EVERYTHING:

@@ -314,7 +314,25 @@ def test_a_hundred_trailers_pass_and_no_more(serve: Any, connect: Any, applicati
     assert wire.closed()
 
 
-@pytest.mark.parametrize("rest", [b"X", b"\x00", b"POST / HTTP/1.1\r\n: x\r\n\r\n"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"X",
+        b"\x00",
+        b"POST / HTTP/1.1\r\n: x\r\n\r\n",
+        HEAD % b"def" + b"Transfer-Encoding: chunked\r\n\r\nX",
+        b"POST /api HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}X",
+        TRAILED[:-2] + b"a: b\r\n" * (MAX_TRAILERS + 1),
+    ],
+    ids=[
+        "a byte",
+        "NUL",
+        "a broken head",
+        "a broken body",
+        "a broken body of another's",
+        "too many trailers",
+    ],
+)
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_whole_request_is_answered_whatever_comes_behind_it(
     before: int, rest: bytes, serve: Any, connect: Any, application: Application
