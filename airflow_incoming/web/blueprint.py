@@ -60,8 +60,6 @@ def create_blueprint(
 
 
 def _answer(path: str, running: RunningContainer, threads: Threads, accept_timeout: float) -> Response:
-    if "//" in flask.request.path:  # no path of ours, though Flask may take several slashes for one
-        raise EndpointNotFound()
     room, endpoint_id = _find_route(path, running)
     container = running.get()
     if room == "health":
@@ -74,6 +72,8 @@ def _answer(path: str, running: RunningContainer, threads: Threads, accept_timeo
 
 def _find_route(path: str, running: RunningContainer) -> tuple[Room, str]:
     try:
+        if "//" in flask.request.path:  # no path of ours, though Flask may take several slashes for one
+            raise EndpointNotFound()
         return find_route(flask.request.method, path)
     except RequestRejected as error:
         if running.running is not None:

@@ -7,6 +7,7 @@ it may be understood in two ways, the bytes of one request could become another 
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import NamedTuple
 
@@ -19,6 +20,11 @@ Headers = list[tuple[bytes, bytes]]
 #: ASGI has no point in those that are no text on the wire: "2.0" is somebody's who says so in HTTP/1.
 _BINARY_VERSIONS = ("2", "3")
 _VERSIONS = ("1.1", "1.0", *_BINARY_VERSIONS)
+_LABEL = rb"(?:[^\x00-\x2c./:-@\[-^`{-\x7f]{1,63})"
+#: A name, an IPv4 or an IPv6 address; a port. In names what isn't ASCII is allowed, and nothing at all is.
+_HOST = re.compile(
+    rb"(?:%s(?:\.%s)*\.?|\[[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\])?(?::[0-9]{0,5})?" % (_LABEL, _LABEL)
+)
 
 
 class InvalidHTTP(RequestRejected):
@@ -30,7 +36,8 @@ class Head(NamedTuple):
 
     ``exact``: the headers say the length already in the one exact way, or there is no body. ``last``: they
     ask for another protocol. Nobody here speaks one, and a server may take for the next request what is the
-    body of this one (RFC 9110, 7.8, leaves it this one's), so the connection must end with the answer.
+    body of this one (RFC 9110, 7.8, leaves it this one's), so the connection must end with the answer. The
+    Upgrade is left out then, so that nobody behind follows it.
     """
 
     headers: Headers
@@ -60,6 +67,8 @@ def read_head(scope: Scope, *, max_headers: int, max_header_bytes: int, max_body
     _check_version(fields, scope.get("http_version", "2"))
     chunked = b"transfer-encoding" in fields
     last = b"upgrade" in fields or scope["method"] == "CONNECT"
+    if b"upgrade" in fields:
+        headers = [header for header in headers if header[0] != b"upgrade"]
     said = fields.get(b"content-length")
     if said is None:
         if chunked:
@@ -76,7 +85,11 @@ def read_head(scope: Scope, *, max_headers: int, max_header_bytes: int, max_body
 
 
 def _has_padded(headers: Headers) -> bool:
-    """Tell whether a value has anything to strip: where it hasn't, nothing new is made, which is cheap."""
+    """Tell whether a value has anything to strip.
+
+    Where it hasn't, CPython's ``strip`` returns the very same object, which is cheap. Where another Python
+    doesn't, the headers are made new for nothing, and are the same.
+    """
     return bool([value for _, value in headers if value.strip() is not value])
 
 
@@ -100,13 +113,13 @@ def _each_once(headers: Headers) -> dict[bytes, bytes]:
 
 
 def _check_version(fields: dict[bytes, bytes], version: str) -> None:
-    """Refuse versions that nobody speaks here, and HTTP/1.1 without one Host (RFC 9112, 3.2)."""
+    """Refuse versions that nobody speaks here, and HTTP/1.1 without one valid Host (RFC 9112, 3.2)."""
     host = fields.get(b"host")
     if version == "1.1" and host is None:
         raise InvalidHTTP("The Host header is missing.")
     if version not in _VERSIONS:
         raise InvalidHTTP("Of HTTP/1 only the versions 1.0 and 1.1 are understood.")
-    if host is not None and b" " in host:  # two of them are a list by now
+    if host is not None and _HOST.fullmatch(host) is None:  # two of them are a list by now
         raise InvalidHTTP("The Host header must be sent once, with a host and maybe a port.")
 
 

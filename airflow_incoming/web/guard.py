@@ -18,9 +18,10 @@ from airflow_incoming.core.addresses import Networks
 from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, EndpointNotFound, Overloaded
 from airflow_incoming.web.deadline import Deadline, Deadlines
 from airflow_incoming.web.framing import InvalidHTTP, closing, read_head, with_length
-from airflow_incoming.web.paths import prefix_of
+from airflow_incoming.web.paths import is_nowhere, prefix_of
 from airflow_incoming.web.protocols import read_whole
 from airflow_incoming.web.proxies import with_client
+from airflow_incoming.web.replay import Replay
 from airflow_incoming.web.responses import Response, from_error
 
 #: Seconds for which the rest of a refused body is read and thrown away. Closing with unread bytes
@@ -71,7 +72,7 @@ class Guard:
     ``limits`` may be a function; it is asked at the first request, not before. ``refused`` is told of
     each request that is refused here: path, error, the sender's address, bytes read so far. ``bases`` are
     prefixes at which, without anything behind them, there is nobody: without this Airflow's own pages would
-    answer there.
+    answer there. So it is at paths that only some take for one below a prefix.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Guard:
         prefix = prefix_of(scope, self._prefixes)
         if prefix is None:
             if scope["type"] == "lifespan":
-                read_whole(receive, self._prefixes)
+                read_whole(receive, self._prefixes, scope.get("root_path", ""))
             await self._app(scope, receive, send)
             return
         with _Place(self, prefix) as place:
@@ -129,7 +130,7 @@ class Guard:
                     self._tell_refused(get_route_path(scope), error, remote, place.held)
             else:
                 send = closing(scope, send) if place.closes else send
-                await self._app(scope, _Replay(body, receive), place.freeing(send))
+                await self._app(scope, Replay(body, receive), place.freeing(send))
                 return
         if refusal is None:
             await _end_unread(send)
@@ -152,7 +153,8 @@ class Guard:
         place.take(limits)
         if length is not None and length != len(body):
             raise InvalidHTTP("The request body doesn't have the length that Content-Length says.")
-        if scope["path"].endswith(self._bases) and get_route_path(scope) in self._bases:
+        path = get_route_path(scope)
+        if path in self._bases or is_nowhere(path):
             raise EndpointNotFound()
         if not exact or (length is None and body):
             headers = with_length(headers, len(body))
@@ -251,22 +253,6 @@ class _Place:
         most = limits.max_buffered if self.held <= LARGE_BODY else limits.max_buffered * 3 // 4
         if self._guard._buffered > most:
             raise Overloaded()
-
-
-class _Replay:
-    """A ``receive`` that gives the whole body at once, and then what really happens."""
-
-    __slots__ = ("_body", "_receive")
-
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
-        self._receive = receive
-
-    async def __call__(self) -> Message:
-        if self._body is None:
-            return await self._receive()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
 
 
 async def _read(receive: Receive, place: _Place, limits: GuardLimits) -> bytes:

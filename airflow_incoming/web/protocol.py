@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with bounds on a request's head and trailers, which uvicorn alone doesn't have.
+"""uvicorn's HTTP protocol with bounds on a request's head, which uvicorn alone doesn't have.
 
 The guard sees a request when its head is complete. Before that, a client could keep a connection
-open for ever by saying nothing, or fill the memory with a header that never ends. And behind a
-chunked body it could do the same with trailers, which the guard never sees.
+open for ever by saying nothing, or fill the memory with a header that never ends. What it could do behind a
+chunked body with trailers is bounded in :mod:`web.heads`; h11 does that itself.
 """
 
 from __future__ import annotations
@@ -16,18 +16,12 @@ from airflow_incoming.web.protocols import reading_whole
 
 #: Bytes. Above the guard's limit, so that usually its answer (431) comes first.
 MAX_HEAD = 128 * 2**10
-#: Bytes of framing that each byte of a chunked body may cost: a chunk of one has five.
-FRAMING = 16
 #: Seconds from the connection, or from the first byte of a later request, to the end of the head.
 HEAD_TIMEOUT = 10.0
 
 
 class BoundedHead:
-    """To be mixed into one of uvicorn's protocols: closes connections whose head is too large or slow.
-
-    The methods that begin with ``on_`` are httptools' callbacks. With h11 nobody calls them: it bounds
-    trailers itself.
-    """
+    """To be mixed into one of uvicorn's protocols: closes connections whose head is too large or slow."""
 
     cycle: Any
     loop: asyncio.AbstractEventLoop
@@ -37,22 +31,16 @@ class BoundedHead:
         super().__init__(*args, **kwargs)
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        #: Bytes behind the present request's head that were no body; None where that isn't known.
-        self._beyond: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Expect a head from now on."""
-        super().connection_made(transport)  # type: ignore[misc]  # uvicorn's, as in the next two
+        super().connection_made(transport)  # type: ignore[misc]  # uvicorn's, as below
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
         """Parse; then see whether a head was completed, or is still on its way."""
         before = self.cycle
-        if self._beyond is not None:
-            self._beyond += len(data)
         super().data_received(data)  # type: ignore[misc]
-        if self._beyond is not None and self._beyond > MAX_HEAD:
-            self.transport.close()
         if self.cycle is not before:
             self._forget_head()
         elif before is None or before.response_complete:
@@ -60,22 +48,6 @@ class BoundedHead:
             if self._head_size > MAX_HEAD:
                 self.transport.close()
             self._expect_head()
-
-    def on_headers_complete(self) -> None:
-        """Count from now on."""
-        super().on_headers_complete()  # type: ignore[misc]
-        self._beyond = 0
-
-    def on_body(self, body: bytes) -> None:
-        """Take what was counted for framing, as far as it may be."""
-        if self._beyond is not None:
-            self._beyond = max(0, self._beyond - (1 + FRAMING) * len(body))
-        super().on_body(body)  # type: ignore[misc]
-
-    def on_message_complete(self) -> None:
-        """Expect a head."""
-        self._beyond = None
-        super().on_message_complete()  # type: ignore[misc]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""

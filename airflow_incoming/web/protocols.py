@@ -8,37 +8,51 @@ from importlib.util import find_spec
 
 import uvicorn
 from starlette.types import Receive
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from airflow_incoming.web.handshakes import NoHandshake
 
 log = logging.getLogger(__name__)
 
 
-def reading_whole(protocol: type[asyncio.Protocol], prefixes: tuple[str, ...]) -> type[asyncio.Protocol]:
+def reading_whole(
+    protocol: type[asyncio.Protocol], prefixes: tuple[str, ...], mounted_at: str = ""
+) -> type[asyncio.Protocol]:
     """Return the class, made to read requests below ``prefixes`` whole where it wouldn't.
 
-    Only httptools' wouldn't: h11 takes no trailer for a header, and ignores an upgrade.
+    httptools' takes trailers for headers, and bodies behind an upgrade for requests. h11's doesn't, but hands
+    a request to upgrade to a websocket over to the protocol of those, if one is installed.
     """
-    if find_spec("httptools") is None:
+    mixin = _mixin_for(protocol)
+    if mixin is None or issubclass(protocol, mixin):
         return protocol
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    from airflow_incoming.web.heads import WholeHead
-
-    if not issubclass(protocol, HttpToolsProtocol) or issubclass(protocol, WholeHead):
-        return protocol
-    known = {"prefixes": tuple(prefix.encode() for prefix in prefixes)}
-    return type(f"Whole{protocol.__name__}", (WholeHead, protocol), known)
+    known = {"prefixes": prefixes, "mounted_at": mounted_at}
+    return type(f"Whole{protocol.__name__}", (mixin, protocol), known)
 
 
-def read_whole(receive: Receive, prefixes: tuple[str, ...]) -> None:
+def _mixin_for(protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol] | None:
+    if issubclass(protocol, H11Protocol):
+        return NoHandshake
+    if find_spec("httptools") is not None:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+        from airflow_incoming.web.heads import WholeHead
+
+        if issubclass(protocol, HttpToolsProtocol):
+            return WholeHead
+    return None
+
+
+def read_whole(receive: Receive, prefixes: tuple[str, ...], mounted_at: str = "") -> None:
     """Let the server whose lifespan this is read requests below ``prefixes`` whole.
 
     Inside an api-server the server is Airflow's. It has no setting for this, and once a request is with
     an application it is too late; so its connections, none of which is open yet, get a class derived from
-    its own, which leaves every other path to that.
+    its own, which leaves every other path to that, but for upgrades that it wouldn't do.
     """
     config = getattr(getattr(receive, "__self__", None), "config", None)
     if isinstance(config, uvicorn.Config) and isinstance(config.http_protocol_class, type):
-        config.http_protocol_class = reading_whole(config.http_protocol_class, prefixes)
+        config.http_protocol_class = reading_whole(config.http_protocol_class, prefixes, mounted_at)
     else:
         log.warning(
             "This server isn't uvicorn as Airflow starts it; it may take trailers of a request for headers."

@@ -28,6 +28,7 @@ TOLD = (
     "cache-control",
     "x-content-type-options",
     "connection",
+    "set-cookie",
 )
 #: Headers of a request that differ by what they are, not by who has read them.
 ADDRESSED = ("host", "content-length")
@@ -44,6 +45,14 @@ REVIEWED: dict[str, tuple[str, str]] = {
         "no path of ours: Airflow's API and its Flask application each have their own answer",
     ),
     "header accepting": ("serve", "the api-server compresses what it answers for those who accept that"),
+    "header a cookie of Airflow's": (
+        "serve",
+        "a middleware of Airflow's takes a login that is none back from whoever sends it, at every path",
+    ),
+    "header 400 KB": (
+        "serve",
+        "it closes at 128 KiB; the api-server's own server reads on, and the guard answers 431",
+    ),
 }
 #: What the same answer is, of requests that were once answered otherwise, or elsewhere still are.
 EXPECTED = {
@@ -60,6 +69,11 @@ EXPECTED = {
     "body UTF-16": 400,
     "body twice encoded": 400,
     "header two hosts": 400,
+    "host b'a..b'": 400,
+    "host b'a_b:80'": 200,
+    "POST newline within": 404,
+    "POST newline behind health": 404,
+    "POST /endpoint": 404,
     "own hash repeated": 422,
     "own hash in UTF-8": 422,
     "credential good": 200,
@@ -73,6 +87,7 @@ EXPECTED = {
     "framing upgrade h2c": 200,
     "framing upgrade h2c, 2 segments": 200,
     "framing upgrade websocket": 200,
+    "framing a byte too many": 200,
     "framing HTTP/1.0": 200,
     "framing HTTP/1.0, chunked": 400,
     "framing HTTP/0.9": 400,

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.raw import Spoken, speak
-from tests.e2e.strangers import LATER, RECEIVERS, SERVE, Siege
+from tests.e2e.strangers import FLASK, LATER, NATIVE, RECEIVERS, SERVE, Siege
 from tests.e2e.varied import BASE, CHUNKED, H2C, OPEN, chunks, framed, request
 
 END = b"0\r\n\r\n"
@@ -83,6 +83,13 @@ def behind(hidden: bytes) -> dict[str, bytes]:
         "two hosts": request(b"Host: other") + hidden,
         "CONNECT": request(method=b"CONNECT", target=b"receiver:80") + hidden,
         "CONNECT to an endpoint": request(method=b"CONNECT") + hidden,
+        "CONNECT to a websocket": request(
+            b"Connection: Upgrade", b"Upgrade: websocket", method=b"CONNECT", body=b""
+        )
+        + hidden,
+        "CONNECT with a length": request(
+            b"Connection: Upgrade", b"Upgrade: websocket", method=b"CONNECT", body=hidden
+        ),
         "closing": request(b"Connection: close") + hidden,
         "closing in HTTP/1.0": request(version=b"HTTP/1.0") + hidden,
         "an upgrade that closes": request(*H2C, b"Connection: close") + hidden,
@@ -149,6 +156,26 @@ def test_what_can_be_read_in_two_ways_is_read_in_none(siege: Siege, hidden: str,
     assert wrong == {}
     accepted = {name.rpartition(", cut")[0] for name, one in spoken.items() if one.answers[0].status == 200}
     assert accepted == {"closing", "closing in HTTP/1.0", "an upgrade that closes"}
+    assert siege.events(hidden) == {}
+
+
+@pytest.mark.parametrize("receiver", [NATIVE, FLASK], ids=["native", "flask"])
+def test_no_body_of_airflows_requests_is_one_of_ours(siege: Siege, hidden: str, receiver: int) -> None:
+    """Of those that ask its server for an upgrade that it wouldn't do; a CONNECT ends the connection."""
+    body = request(target=path_of(siege, receiver, hidden))
+    version = b"/api/v2/version"
+    websocket = (b"Connection: Upgrade", b"Upgrade: websocket")
+    requests = {
+        "upgrade": request(*H2C, method=b"GET", target=version, body=body),
+        "upgrade, chunked": framed(*H2C, CHUNKED, method=b"GET", target=version, body=chunks(body)),
+        "upgrade to TLS": request(b"Connection: upgrade", b"Upgrade: TLS/1.3", target=version, body=body),
+        "CONNECT": request(method=b"CONNECT", target=version, body=body),
+        "CONNECT to a websocket": request(*websocket, method=b"CONNECT", target=version, body=body),
+    }
+    spoken = say(siege, receiver, requests)
+    assert {name: len(one.answers) for name, one in spoken.items()} == dict.fromkeys(spoken, 1)
+    read = [name for name in spoken if name.startswith(("upgrade,", "upgrade, chunked,"))]
+    assert {spoken[name].answers[0].status for name in read} == {200}
     assert siege.events(hidden) == {}
 
 

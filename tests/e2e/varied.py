@@ -1,4 +1,4 @@
-"""Some 300 requests that differ in one thing each: method, place, type, body, headers, framing, segments."""
+"""Some 400 requests that differ in one thing each: method, place, type, body, headers, framing, segments."""
 
 from __future__ import annotations
 
@@ -109,6 +109,14 @@ def _places() -> Iterator[Varied]:
         "absolute": b"http://elsewhere" + OPEN,
         "asterisk": b"*",
         "backslash": BASE + b"\\" + unknown,
+        "newline within": BASE + b"/abc%0adef",
+        "newline at the end": OPEN + b"%0a",
+        "newline behind the base": BASE + b"%0a",
+        "newline behind health": BASE + b"/health%0a",
+        "CR": OPEN + b"%0d",
+        "NUL": OPEN + b"%00",
+        "/base": b"/" + BASE,
+        "/endpoint": b"/" + OPEN,
     }
     for place, target in more.items():
         yield Varied(f"POST {place}", (request(target=target),))
@@ -228,10 +236,27 @@ def _headers() -> Iterator[Varied]:
         "expectation": (b"Expect: 100-continue",),
         "another expectation": (b"Expect: 200-ok",),
         "two hosts": (b"Host: other",),
+        "a cookie of Airflow's": (b"Cookie: _token=x",),
+        "400 KB": (b"X-A: " + b"a" * 400_000,),
         "credentials for nobody": (b"Authorization: Basic YTpi",),
     }
     for name, lines in once.items():
         yield Varied(f"header {name}", (request(*lines),))
+    hosts = (
+        b"a..b",
+        b".x",
+        b"a" * 64,
+        b"a,b",
+        b"a/b",
+        b"u@h",
+        b"[",
+        b"[::1]:80",
+        b"h:x",
+        b"h:99999",
+        b"a_b:80",
+    )
+    for host in (*hosts, b"caf\xe9", "żółć.pl".encode(), b"xn--a", b"a.b."):
+        yield Varied(f"host {host!r}", (request(host=b"Host: " + host),))
     hashes: dict[str, tuple[bytes, ...]] = {
         "once": (b"X-Hash: h1",),
         "with white space": (b"X-Hash: \th2 \t",),
@@ -353,6 +378,8 @@ FRAMINGS: dict[str, bytes] = {
     "upgrade TLS": request(b"Connection: Upgrade", b"Upgrade: TLS/1.2, HTTP/1.1"),
     "upgrade without connection": request(b"Upgrade: h2c"),
     "connection without upgrade": request(b"Connection: Upgrade"),
+    "CONNECT websocket": request(b"Connection: Upgrade", b"Upgrade: websocket", method=b"CONNECT"),
+    "a byte too many": request() + b"X",
     "HTTP/1.0": request(version=b"HTTP/1.0"),
     "HTTP/1.0, keep-alive": request(b"Connection: keep-alive", version=b"HTTP/1.0"),
     "HTTP/1.0, no host": request(version=b"HTTP/1.0", host=None),

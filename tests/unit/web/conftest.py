@@ -97,10 +97,9 @@ def serve() -> Iterator[Callable[..., int]]:
             "h11_max_incomplete_event_size": 2**18,
             "timeout_graceful_shutdown": 1,
             "timeout_keep_alive": 60,
+            "ws": "auto",  # as Airflow has it
         } | options
-        config = uvicorn.Config(
-            app, port=0, http=http, lifespan=lifespan, ws="none", log_level="critical", **options
-        )
+        config = uvicorn.Config(app, port=0, http=http, lifespan=lifespan, log_level="critical", **options)
         listener = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -268,3 +268,66 @@ def test_what_has_no_route_is_remembered(client: Any, container: Any) -> None:
         ("/abc", "MethodNotAllowed", "127.0.0.1", 0),
         ("/abc/def", "EndpointNotFound", "127.0.0.1", 0),
     ]
+
+
+def test_a_doubled_slash_is_remembered_without_a_guard(flask_app: flask.Flask, container: Any) -> None:
+    client = flask_app.test_client()
+    assert client.post("/incoming/abc").status_code == 200
+    assert client.post("/incoming//abc").status_code == 404
+    assert [path for path, *_ in container.refusals] == ["//abc"]
+
+
+@pytest.mark.parametrize("base", ["/incoming", "/pluginsv2/incoming"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/abc%0adef",
+        "/abc%0a",
+        "%0a",
+        "%0aabc",
+        "/%0a",
+        "/health%0a",
+        "/%00",
+        "/abc%7f",
+        "/abc%0d",
+        "//abc",
+        "//",
+    ],
+)
+def test_a_path_that_some_read_otherwise_is_nobodys(base: str, path: str, port: int, container: Any) -> None:
+    """Routers match with regular expressions, to which a newline is an end."""
+    for slashes in ("", "/"):
+        answer = httpx.post(httpx.URL(f"http://127.0.0.1:{port}", raw_path=f"{slashes}{base}{path}".encode()))
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert container.requests == []
+
+
+@pytest.mark.parametrize(
+    "base", ["/incoming", "/incoming/abc", "/pluginsv2/incoming", "/pluginsv2/incoming/abc"]
+)
+def test_a_slash_too_many_in_front_is_nobodys(base: str, port: int, container: Any) -> None:
+    answer = httpx.post(httpx.URL(f"http://127.0.0.1:{port}", raw_path=f"/{base}".encode()))
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert container.requests == []
+
+
+@pytest.mark.parametrize(
+    "host", [b"a.b", b"a_b:80", "ż.pl".encode(), b"\xff", b"xn--a", b"x:99999", b"[1:2", b"a..b"]
+)
+def test_hosts_are_one_to_both_receivers(host: bytes, port: int, connect: Any, container: Any) -> None:
+    """werkzeug refuses some in HTML."""
+    said = []
+    for base in (b"/incoming", b"/pluginsv2/incoming"):
+        head = b"POST %s/abc HTTP/1.1\r\nHost: %s\r\nContent-Length: 2\r\n\r\n{}" % (base, host)
+        status, headers, body = connect(port).send(head).response()
+        said.append((status, headers.get("content-type"), body))
+    assert said[0] == said[1]
+
+
+def test_a_websocket_is_none_to_both_receivers(port: int, connect: Any) -> None:
+    for base in (b"/incoming", b"/pluginsv2/incoming"):
+        head = (
+            b"CONNECT %s/abc HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n" % base
+        )
+        status, headers, _ = connect(port).send(head).response()
+        assert (status, headers["content-type"]) == (405, "application/problem+json")

@@ -73,6 +73,71 @@ def test_a_head_that_can_be_understood_in_two_ways_is_refused(headers: list[tupl
         read(*headers)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"a,b",
+        b"a, b",
+        b"a b",
+        b"a\tb",
+        b"a/b",
+        b"u@h",
+        b"[",
+        b"[::1",
+        b"[x]",
+        b"[]",
+        b"h:x",
+        b"h:1:2",
+        b"a]",
+        b"a..b",
+        b".x",
+        b".",
+        b"a" * 64,
+        b"x." + b"a" * 64,
+        b"a#b",
+        b"a?b",
+        b"a\\b",
+        b"<a>",
+        b"%00",
+        b"h:999999",
+    ],
+)
+@pytest.mark.parametrize("version", ["1.1", "1.0", "2"])
+def test_what_is_no_host_is_refused(host: bytes, version: str) -> None:
+    """RFC 9110, 7.2; labels are as long as in RFC 1035, 2.3.4."""
+    with pytest.raises(InvalidHTTP):
+        read((b"host", host), version=version)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"a",
+        b"a.b",
+        b"a.b.",
+        b"A-b.c:80",
+        b"a_b:8080",
+        b"10.0.0.1:1",
+        b"[::1]",
+        b"[fe80::1]:8080",
+        b"h:",
+        b"",
+        b"a" * 63 + b".x",
+        "żółć.pl".encode(),
+        b"xn--a",
+    ],
+)
+def test_hosts_as_they_are_pass(host: bytes) -> None:
+    """Names with an underscore are no host names, but those of containers often are."""
+    assert read((b"host", host)).headers == [(b"host", host)]
+
+
+def test_an_upgrade_is_not_handed_on() -> None:
+    """Whoever is behind might take it for a websocket."""
+    head = read(HOST, (b"upgrade", b"websocket"), (b"connection", b"upgrade"))
+    assert head.headers == [HOST, (b"connection", b"upgrade")]
+
+
 def test_http_1_0_has_no_transfer_encoding_and_may_have_no_host() -> None:
     """RFC 9112, 6.1."""
     assert read((b"content-length", b"2"), version="1.0").length == 2
