@@ -14,7 +14,8 @@ from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction, translate
 from airflow_incoming.services.consumers import tables as t
 from airflow_incoming.services.consumers.discovery import discover, is_anything_new
-from airflow_incoming.services.consumers.requeueing import plight_of, requeue
+from airflow_incoming.services.consumers.plight import plight_of
+from airflow_incoming.services.consumers.requeueing import requeue
 from airflow_incoming.stores import unconsumed
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,8 @@ from airflow_incoming.core.messages import Event
 from airflow_incoming.db import tables
 from airflow_incoming.services.consumers import outlook
 from airflow_incoming.services.consumers.discovery import discover, is_anything_new
-from airflow_incoming.services.consumers.requeueing import plight_of, requeue
+from airflow_incoming.services.consumers.plight import plight_of
+from airflow_incoming.services.consumers.requeueing import requeue
 from airflow_incoming.services.consumers.sweep import Sweep
 from airflow_incoming.services.launch import AirflowLauncher
 from airflow_incoming.stores import unconsumed
@@ -190,7 +191,7 @@ def test_a_paused_dag(stage: Stage) -> None:
 
 def test_a_long_backlog(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came for a paused DAG isn't all given to one run."""
-    monkeypatch.setattr("airflow_incoming.services.consumers.requeueing.LOOKED_AT", 3)
+    monkeypatch.setattr("airflow_incoming.services.consumers.plight.LOOKED_AT", 3)
     dag_id = stage.deploy()
     stage.pause(dag_id, paused=True)
     sent = [stage.watch() for _ in range(7)]
@@ -202,6 +203,34 @@ def test_a_long_backlog(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     assert stage.runs(dag_id) == [sent[:3], sent[3:6], sent[6:]]
     stage.sweep()
     assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
+
+
+def test_a_long_backlog_of_one_of_two_assets(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It doesn't hide the event of the other asset that the condition waits for."""
+    monkeypatch.setattr("airflow_incoming.services.consumers.plight.LOOKED_AT", 3)
+    dag_id = stage.deploy(schedule=stage.asset("a") & stage.asset("b"))
+    stage.pause(dag_id, paused=True)
+    sent = [*(stage.watch("a") for _ in range(4)), stage.watch("b")]
+    stage.sweep()
+    stage.pause(dag_id, paused=False)
+    for _ in range(3):
+        stage.sweep()
+        stage.schedule()
+    assert (stage.runs(dag_id), stage.waiting(dag_id)) == ([sent], 0)
+
+
+def test_a_dag_that_is_deleted_and_parsed_again(stage: Stage) -> None:
+    """What came before it was scheduled anew isn't for it, though nobody has forgotten that yet."""
+    dag_id = stage.deploy()
+    stage.pause(dag_id, paused=True)
+    stage.dispatch()
+    stage.sweep()
+    with stage.bench.session() as session:
+        session.execute(delete(DagModel).where(DagModel.dag_id == dag_id))
+    stage.deploy()
+    stage.sweep()
+    stage.schedule()
+    assert (stage.runs(dag_id), stage.queued(dag_id), stage.waiting(dag_id)) == ([], [], 0)
 
 
 def test_one_run_at_a_time(stage: Stage) -> None:
