@@ -123,6 +123,7 @@ class Dispatcher:
         tally = Tally(held=sum(one.event.integration_id in suspended for one in taken))
         taken = [one for one in taken if one.event.integration_id not in suspended]
         self._read_configurations(connection, {one.event.version_id for one in taken})
+        self._launcher.reserve(session, self._assets_of(taken))
         for part in parts(taken):
             tally.add(self._dispatch_part(session, part, now))
         if self._publisher is not None:
@@ -144,8 +145,7 @@ class Dispatcher:
                 failed[one.event.id] = error
         self._launcher.prepare(session, pending)
         started = self._launch_together(session, pending)
-        # Dispatchers queue the same DAGs: in the order of their assets, none waits for another in a circle.
-        for each in sorted(pending, key=lambda one: one.configuration.assets):
+        for each in pending:
             if each.event.id not in started:
                 try:
                     started[each.event.id] = self._launch(session, each)
@@ -269,6 +269,10 @@ class Dispatcher:
         if suspended:
             queue.hold(connection, [event.id for event in events if event.integration_id in suspended])
         return suspended
+
+    def _assets_of(self, taken: Sequence[queue.Taken]) -> set[str]:
+        known = (self._configurations.get(one.event.version_id) for one in taken)
+        return {asset for found in known if found is not None for asset in found.assets}
 
     def _read_configurations(self, connection: Connection, version_ids: set[UUID]) -> None:
         missing = version_ids - self._configurations.keys()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 from uuid import uuid4
 
@@ -514,6 +516,33 @@ def test_two_dispatchers_at_once(stage: Stage) -> None:
     stage.sweep()
     stage.schedule()
     assert stage.runs(dag_id) == [first, [str(event.id)]]
+
+
+def test_two_dispatchers_that_cross(stage: Stage) -> None:
+    """One has events of (a, z) and of b, the other of b and of z: neither is ended by the database."""
+    if stage.bench.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+    dag_id = stage.deploy(schedule=stage.asset("a") | stage.asset("b") | stage.asset("z"))
+    meeting = Barrier(2)
+
+    def dispatch(*targets: tuple[str, ...]) -> list[str]:
+        launcher, events = AirflowLauncher(), [make_event() for _ in targets]
+        configurations = [Configuration(assets=tuple(f"{stage.name}_{x}" for x in each)) for each in targets]
+        with stage.bench.session() as session:
+            launcher.reserve(session, {asset for each in configurations for asset in each.assets})
+            for event, configuration in zip(events, configurations, strict=True):
+                launcher.launch(session, pending(event, configuration, conf(event)))
+                with suppress(BrokenBarrierError):  # the other one waits
+                    meeting.wait(timeout=1)
+            launcher.ask_for_runs(session)
+        return [str(event.id) for event in events]
+
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(dispatch, ("a", "z"), ("b",)), pool.submit(dispatch, ("b",), ("z",))]
+        sent = [event for one in both for event in one.result()]
+    stage.sweep()
+    stage.schedule()
+    assert sorted({event for run in stage.runs(dag_id) for event in run}) == sorted(sent)
 
 
 def test_more_dags_than_one_look_asks_after(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
