@@ -398,6 +398,22 @@ def test_large_bodies_are_started_in_parts(house: House) -> None:
     assert {house.event(e).state for e in ids} == {"dispatched"}
 
 
+def test_waiting_for_others_makes_no_small_batches(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another dispatcher, or a scheduler that makes a run: their time is the same for one event as for ten."""
+    now = [0.0]
+
+    def wait(*_: object) -> None:
+        now[0] += 2
+
+    monkeypatch.setattr(house.launcher, "reserve", wait)
+    monkeypatch.setattr(house.launcher, "ask_for_runs", wait)
+    dispatcher = Dispatcher(
+        house.engine, house.launcher, clock=house.clock, batch=10, monotonic=lambda: now[0]
+    )
+    house.accept(*['{"order": {"id": 1}}'] * 30)
+    assert [dispatcher.dispatch_batch().total for _ in range(3)] == [10, 10, 10]
+
+
 def test_batches_take_a_quarter_of_a_second(house: House) -> None:
     """Their rows are locked meanwhile: what is slow is taken in small batches, what is fast in large."""
     now = 0.0

@@ -12,7 +12,8 @@ from airflow_incoming.services.consumers import tables as t
 from airflow_incoming.services.consumers.moments import lock_dags, next_moment
 
 #: Seconds for which a scheduler is waited for that is making a run of a consumer, and between two looks.
-PATIENCE, PAUSE = 0.5, 0.01
+#: Not longer: all other events of the batch wait, too, and the sweep finds what a scheduler misses.
+PATIENCE, PAUSE = 0.05, 0.01
 
 
 def stamp(connection: Connection, asset_event_ids: Sequence[int]) -> None:
