@@ -399,7 +399,7 @@ def test_large_bodies_are_started_in_parts(house: House) -> None:
 
 
 def test_waiting_for_others_makes_no_small_batches(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another dispatcher, or a scheduler that makes a run: their time is the same for one event as for ten."""
+    """Another dispatcher, or a scheduler that makes a run: one event waits as long as ten."""
     now = [0.0]
 
     def wait(*_: object) -> None:

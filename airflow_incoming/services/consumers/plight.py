@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, exists, func, select
 
 from airflow_incoming.db import tables
 from airflow_incoming.services.consumers import tables as t
-from airflow_incoming.services.consumers.moments import newest_run
+from airflow_incoming.services.consumers.moments import AHEAD, newest_run
 
 #: Asset events of one DAG that are looked at in one transaction, oldest first.
 LOOKED_AT = 1000
@@ -52,20 +52,29 @@ class Plight:
         return [one.id for one in self.waiting if one.settled]
 
     @property
+    def unsettled(self) -> list[Waiting]:
+        """Return what is still waited for."""
+        return [one for one in self.waiting if not one.settled]
+
+    @property
     def late(self) -> list[Waiting]:
         """Return what no scheduler will look back at any more."""
-        return [one for one in self.waiting if not one.settled and one.timestamp <= self.floor]
+        return [one for one in self.unsettled if one.timestamp <= self.floor]
 
     @property
     def stranded(self) -> list[Waiting]:
         """Return what no entry of the queue asks for."""
         return [
             one
-            for one in self.waiting
-            if not one.settled
-            and one.timestamp > self.floor
+            for one in self.unsettled
+            if one.timestamp > self.floor
             and (one.asset_id not in self.queued or one.timestamp > self.upto or self.upto <= self.floor)
         ]
+
+    def is_ahead(self, now: datetime) -> bool:
+        """Tell whether a wrong clock's time is in the way, of a run, of the queue, or of an asset event."""
+        times = [one.timestamp for one in self.unsettled]
+        return bool(times) and max(self.floor, self.upto, *times) > now + AHEAD
 
     @property
     def is_bad(self) -> bool:
@@ -79,10 +88,12 @@ def plight_of(connection: Connection, dag_id: str) -> Plight:
     queue = connection.execute(
         select(t.queue.c.asset_id, t.queue.c.created_at).where(t.queue.c.target_dag_id == dag_id)
     ).all()
+    # What is older hides nothing of this.
+    since = min([one.timestamp for one in waiting if not one.settled], default=None)
     return Plight(
         waiting=waiting,
         queued={row.asset_id for row in queue},
-        floor=_floor(connection, dag_id) if waiting else _BEGINNING,
+        floor=_floor(connection, dag_id, since) if since is not None else _BEGINNING,
         upto=max((row.created_at for row in queue), default=_BEGINNING),
     )
 
@@ -145,12 +156,13 @@ def _to_waiting(row: Row[Any]) -> Waiting:
     )
 
 
-def _floor(connection: Connection, dag_id: str) -> datetime:
-    """Return the time up to which a scheduler takes a DAG's asset events for old."""
-    newest = newest_run(connection, [dag_id])
+def _floor(connection: Connection, dag_id: str, since: datetime) -> datetime:
+    """Return the time up to which a scheduler takes a DAG's asset events for old, if it isn't before then."""
+    newest = newest_run(connection, [dag_id], since=since)
     if newest is not None:
         return newest
-    # Before its first run: what came before it was scheduled by any of its assets.
+    # Before its first run: what came before it was scheduled by any of its assets. That is no later than
+    # what is waited for.
     query = select(func.min(t.reference.c.created_at)).where(t.reference.c.dag_id == dag_id)
     since: datetime | None = connection.scalar(query)
     return since or _BEGINNING

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services.consumers.clocks import run_at_once
 from airflow_incoming.services.consumers.conditions import is_met
 from airflow_incoming.services.consumers.moments import lock_dags, next_moment
 from airflow_incoming.services.consumers.plight import Waiting, plight_of
@@ -27,7 +28,8 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
 
     What came after its last run is asked for as Airflow does, by an entry in the queue of that asset alone:
     a condition of several assets still waits for the others. What came too late for a run that looked
-    back at its time gets a run of its own, where its assets alone are enough for the condition.
+    back at its time gets a run of its own, where its assets alone are enough for the condition. And so does
+    all of it where a wrong clock is in the way.
     """
     connection = session.connection()
     if not lock_dags(connection, [dag_id]):
@@ -35,6 +37,9 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
     plight = plight_of(connection, dag_id)
     if settled := plight.settled:
         unconsumed.remove(connection, dag_id, settled)
+    if plight.is_ahead(now):
+        run_at_once(session, dag_id, plight, now)
+        return plight.is_cut and bool(settled)
     asked = list(plight.stranded)
     if late := plight.late:
         asked += _catch_up(session, dag_id, late, plight.floor, now)

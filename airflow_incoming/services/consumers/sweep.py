@@ -46,8 +46,8 @@ class Sweep:
         dag_ids = self._startable()
         for dag_id in dag_ids:
             with reading(self._engine) as connection:
-                is_bad = plight_of(connection, dag_id).is_bad
-            if is_bad:
+                plight = plight_of(connection, dag_id)
+            if plight.is_bad or plight.is_ahead(self._clock()):
                 more = bool(self._act(requeue, dag_id, self._clock())) or more
         self.is_lively = new or bool(dag_ids)
         is_last = len(dag_ids) < DAGS

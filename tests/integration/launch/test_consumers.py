@@ -32,6 +32,7 @@ from airflow_incoming.core.messages import Event
 from airflow_incoming.db import tables
 from airflow_incoming.services.consumers import outlook
 from airflow_incoming.services.consumers.discovery import discover, is_anything_new
+from airflow_incoming.services.consumers.moments import next_moment
 from airflow_incoming.services.consumers.plight import plight_of
 from airflow_incoming.services.consumers.requeueing import requeue
 from airflow_incoming.services.consumers.sweep import Sweep
@@ -115,6 +116,12 @@ class Stage:
         with self.bench.session() as session:
             runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id).order_by(DagRun.id))
             return [sorted(event_of(each) for each in run.consumed_asset_events) for run in runs]
+
+    def startable(self, dag_id: str) -> list[bool]:
+        """Return whether a scheduler may start each run of a DAG now."""
+        with self.bench.session() as session:
+            runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id).order_by(DagRun.id))
+            return [run.run_after <= now() for run in runs]
 
     def queued(self, dag_id: str) -> list[str]:
         """Return the assets that ask for a run of a DAG, by the last letters of their names."""
@@ -316,7 +323,10 @@ def test_an_event_that_came_too_late_for_a_condition(stage: Stage) -> None:
 
 
 def test_clocks_that_differ(stage: Stage) -> None:
-    """A run of the future, made by a host whose clock is ahead, hides nothing that comes after it."""
+    """A run of the future, made by a host whose clock is ahead, hides nothing that comes after it.
+
+    And later runs start all the same: none has a time that is still to come.
+    """
     dag_id = stage.deploy()
     first = stage.dispatch()
     stage.schedule()
@@ -324,7 +334,40 @@ def test_clocks_that_differ(stage: Stage) -> None:
         session.execute(update(DagRun).where(DagRun.dag_id == dag_id).values(run_after=now() + DAY))
     second = stage.dispatch(count=2)
     stage.schedule()
+    stage.sweep()
+    third = stage.dispatch()
+    for _ in range(2):
+        stage.schedule()
+        stage.sweep()
+    assert stage.runs(dag_id) == [first, second, third]
+    assert stage.startable(dag_id) == [False, True, True]
+    assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
+
+
+def test_clocks_that_differ_a_little(stage: Stage) -> None:
+    """Some seconds are caught up with: a scheduler makes the run, and it starts when they are over."""
+    dag_id = stage.deploy()
+    first = stage.dispatch()
+    stage.schedule()
+    soon = now() + timedelta(seconds=20)
+    with stage.bench.session() as session:
+        session.execute(update(DagRun).where(DagRun.dag_id == dag_id).values(run_after=soon))
+    second = stage.dispatch(count=2)
+    stage.schedule()
     assert stage.runs(dag_id) == [first, second]
+
+
+def test_an_entry_of_the_future(stage: Stage) -> None:
+    """A clock that is ahead has asked for a run: it is made with what came, and starts."""
+    dag_id = stage.deploy(schedule=stage.asset("a") & stage.asset("b"))
+    stage.register("b", {"somebody": "else"})
+    with stage.bench.session() as session:
+        session.execute(update(AssetDagRunQueue).values(created_at=now() + DAY))
+    sent = stage.dispatch(count=2)
+    stage.sweep()
+    stage.schedule()
+    assert stage.runs(dag_id) == [sorted([*sent, "somebody else's"])]
+    assert (stage.startable(dag_id), stage.queued(dag_id), stage.waiting(dag_id)) == ([True], [], 0)
 
 
 def test_a_run_that_is_deleted(stage: Stage) -> None:
@@ -589,11 +632,13 @@ def test_a_million_asset_events(stage: Stage) -> None:
             extra = {"from_trigger": True, "payload": conf(make_event())}
             AssetManager().register_asset_change(asset=key, extra=extra, session=session)
         session.flush()
-        session.execute(text("analyze asset_event"))
+        _run_by_hand(session, dag_id, times=50_000)
+        session.execute(text("analyze asset_event, dag_run"))
         with _asked(stage.bench.engine) as asked:
             assert is_anything_new(session.connection())
             assert not discover(session, now())
             assert len(plight_of(session.connection(), dag_id).stranded) == 19
+            assert next_moment(session.connection(), [dag_id], now()) <= now() + timedelta(seconds=1)
             assert not requeue(session, dag_id, now())
             assert plight_of(session.connection(), dag_id).stranded == []
             event_id, asset_id = session.execute(
@@ -617,6 +662,17 @@ def test_a_million_asset_events(stage: Stage) -> None:
     finally:
         session.rollback()
         session.close()
+
+
+def _run_by_hand(session: Session, dag_id: str, *, times: int) -> None:
+    session.execute(
+        text(
+            "insert into dag_run (dag_id, run_id, run_type, run_after, state, clear_number, log_template_id)"
+            " select :dag, 'manual__' || n, 'manual', now() - interval '1 second' - n * interval '1 ms',"
+            " 'success', 0, (select max(id) from log_template) from generate_series(1, :times) n"
+        ),
+        {"dag": dag_id, "times": times},
+    )
 
 
 @contextmanager
