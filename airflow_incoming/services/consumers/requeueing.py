@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 from airflow_incoming.services.consumers import tables as t
 from airflow_incoming.services.consumers.clocks import run_at_once
 from airflow_incoming.services.consumers.conditions import is_met
+from airflow_incoming.services.consumers.deletions import deletions
 from airflow_incoming.services.consumers.moments import lock_dags, next_moment
-from airflow_incoming.services.consumers.plight import Waiting, plight_of
+from airflow_incoming.services.consumers.plight import Plight, Waiting, plight_of
 from airflow_incoming.services.consumers.runs import create_run
 from airflow_incoming.stores import unconsumed
 
@@ -37,6 +38,8 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
     plight = plight_of(connection, dag_id)
     if settled := plight.settled:
         unconsumed.remove(connection, dag_id, settled)
+    if plight.unsettled:
+        plight = _without_deleted(connection, dag_id, plight)
     if plight.is_ahead(now):
         run_at_once(session, dag_id, plight, now)
         return plight.is_cut and bool(settled)
@@ -49,6 +52,17 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
         _queue(connection, dag_id, sorted({one.asset_id for one in asked}), moment)
         log.info("DAG %s is asked again to run for %d asset events that no run has", dag_id, len(asked))
     return plight.is_cut and bool(settled)
+
+
+def _without_deleted(connection: Connection, dag_id: str, plight: Plight) -> Plight:
+    """Forget what was in a run that somebody deleted before it was seen to be in that run."""
+    since = min(one.timestamp for one in plight.unsettled)
+    upto = deletions(connection, [dag_id], since=since).get(dag_id)
+    if upto is None:
+        return plight
+    gone = {one.id for one in plight.unsettled if one.timestamp <= upto}
+    unconsumed.remove(connection, dag_id, sorted(gone))
+    return replace(plight, waiting=[one for one in plight.waiting if one.id not in gone])
 
 
 def _catch_up(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -384,6 +385,72 @@ def test_a_run_that_is_deleted(stage: Stage) -> None:
     assert (stage.runs(dag_id), stage.queued(dag_id), stage.waiting(dag_id)) == ([], [], 0)
 
 
+def test_a_run_that_is_deleted_while_its_dag_is_paused(stage: Stage) -> None:
+    """A sweep has seen what the run had, though it was none of the DAGs that are asked for."""
+    dag_id = stage.deploy()
+    sent = stage.dispatch(count=2)
+    stage.sweep()
+    stage.schedule()
+    assert (stage.runs(dag_id), stage.waiting(dag_id)) == ([sent], 2)
+    stage.pause(dag_id, paused=True)
+    stage.sweep()
+    assert stage.waiting(dag_id) == 0
+    with stage.bench.session() as session:
+        session.execute(delete(DagRun).where(DagRun.dag_id == dag_id))
+    stage.pause(dag_id, paused=False)
+    for _ in range(2):
+        stage.sweep()
+        stage.schedule()
+    assert stage.runs(dag_id) == []
+
+
+@pytest.mark.parametrize("route", ["delete_dag_run", "bulk_dag_runs", "bulk_dag_runs of any DAG"])
+def test_a_run_that_is_deleted_before_anybody_looks(stage: Stage, route: str) -> None:
+    """The audit log says up to when it had events; what has come later is asked for all the same."""
+    dag_id = stage.deploy()
+    stage.dispatch(count=2)
+    stage.sweep()
+    stage.schedule()
+    with stage.bench.session() as session:
+        (run_id,) = session.scalars(select(DagRun.run_id).where(DagRun.dag_id == dag_id))
+        session.execute(delete(DagRun).where(DagRun.dag_id == dag_id))
+        entity = {"dag_run_id": run_id, "dag_id": dag_id} if route.endswith("any DAG") else run_id
+        bulk = {"actions": [{"action": "delete", "entities": [entity]}]}
+        one = route == "delete_dag_run"
+        log = Log(event=route.split()[0], run_id=run_id if one else None, extra=json.dumps(bulk))
+        log.dag_id = "~" if route.endswith("any DAG") else dag_id
+        session.add(log)
+    stage.pause(dag_id, paused=True)
+    later = stage.watch()
+    stage.sweep()
+    with stage.bench.session() as session:
+        session.execute(update(DagScheduleAssetReference).values(created_at=now() - DAY))
+    stage.pause(dag_id, paused=False)
+    stage.sweep()
+    assert (stage.queued(dag_id), stage.waiting(dag_id)) == (["a"], 1)
+    with stage.bench.session() as session:
+        kept = session.scalar(
+            select(tables.unconsumed.c.event_id).where(tables.unconsumed.c.dag_id == dag_id)
+        )
+    assert str(kept) == later
+
+
+def test_runs_that_are_cleaned_away(stage: Stage) -> None:
+    """The first look asks for nothing that came long before the oldest run that is kept."""
+    dag_id = stage.deploy()
+    stage.watch(ago=3 * DAY)
+    with stage.bench.session() as session:
+        session.execute(update(DagScheduleAssetReference).values(created_at=now() - 30 * DAY))
+        session.execute(delete(AssetDagRunQueue))
+    stage.register("a", {})
+    stage.schedule()
+    with stage.bench.session() as session:
+        session.execute(text("delete from dagrun_asset_event"))
+        session.execute(delete(tables.asset_event_mark))
+    stage.sweep()
+    assert (len(stage.runs(dag_id)), stage.waiting(dag_id), stage.queued(dag_id)) == (1, 0, [])
+
+
 def test_a_dag_that_began_later(stage: Stage) -> None:
     """An asset's older events are not for it."""
     first = stage.deploy()
@@ -632,7 +699,7 @@ def test_a_million_asset_events(stage: Stage) -> None:
             extra = {"from_trigger": True, "payload": conf(make_event())}
             AssetManager().register_asset_change(asset=key, extra=extra, session=session)
         session.flush()
-        _run_by_hand(session, dag_id, times=50_000)
+        _run_by_hand(session, dag_id, times=150_000)
         session.execute(text("analyze asset_event, dag_run"))
         with _asked(stage.bench.engine) as asked:
             assert is_anything_new(session.connection())
