@@ -28,7 +28,7 @@ def deletions(connection: Connection, dag_ids: Collection[str], *, since: dateti
     deletes an old run, or one that was started by hand, forgets nothing that came later.
     """
     query = (
-        select(t.log.c.event, t.log.c.dag_id, t.log.c.run_id, t.log.c.dttm, t.log.c.extra)
+        select(t.log)
         .where(t.log.c.event.in_((ONE, MANY)), t.log.c.dttm >= since)
         .where(t.log.c.dag_id.in_(sorted({*dag_ids, ANY})))
     )

@@ -6,13 +6,16 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, cast, func, select
+from sqlalchemy import Connection, Row, Text, cast, func, select
 from sqlalchemy.orm import Session
 
+from airflow_incoming.db.tables import event as incoming_event
 from airflow_incoming.services.consumers import tables as t
 from airflow_incoming.services.consumers.deletions import deletions, oldest_runs
+from airflow_incoming.services.consumers.outlook import assets_named
 from airflow_incoming.services.watchers import MARK, carried_by, event_named_by
 from airflow_incoming.stores import unconsumed
 from airflow_incoming.stores.unconsumed import Mark, Unconsumed
@@ -26,6 +29,8 @@ LATE, MOST_MISSING = timedelta(minutes=10), 500
 PROMPT = timedelta(minutes=1)
 #: One that is older than this, and older than all runs, was in a run that was cleaned away: not just late.
 LONG = timedelta(hours=1)
+#: What Airflow adds to the extra of asset events that users of its API make.
+BY_USERS = "from_rest_api"
 #: How far the first look of all goes back.
 FIRST_LOOK = timedelta(days=7)
 
@@ -39,6 +44,8 @@ class Found:
     event_id: UUID
     timestamp: datetime
     by_watcher: bool
+    #: Somebody may have made it up.
+    is_doubtful: bool = False
 
 
 def is_anything_new(connection: Connection) -> bool:
@@ -102,19 +109,47 @@ def _ours(connection: Connection, ids: Sequence[int]) -> list[Found]:
             .where(event.c.source_dag_id.is_(None), event.c.partition_key.is_(None))
             .where(content.contains(f'"{MARK}"', autoescape=True))
         )
-        for row in connection.execute(query):
-            conf, by_watcher = carried_by(json.loads(row.content))
-            if (event_id := event_named_by(conf)) is not None:
-                found.append(
-                    Found(
-                        id=row.id,
-                        asset_id=row.asset_id,
-                        event_id=event_id,
-                        timestamp=row.timestamp,
-                        by_watcher=by_watcher,
-                    )
-                )
-    return found
+        found += [one for row in connection.execute(query) if (one := _found(row)) is not None]
+    return _genuine(connection, found)
+
+
+def _found(row: Row[Any]) -> Found | None:
+    extra = json.loads(row.content)
+    conf, by_watcher = carried_by(extra)
+    event_id = event_named_by(conf)
+    is_doubtful = isinstance(extra, dict) and BY_USERS in extra
+    if event_id is None or (by_watcher and is_doubtful):
+        return None
+    return Found(
+        id=row.id,
+        asset_id=row.asset_id,
+        event_id=event_id,
+        timestamp=row.timestamp,
+        by_watcher=by_watcher,
+        is_doubtful=is_doubtful,
+    )
+
+
+def _genuine(connection: Connection, found: Sequence[Found]) -> list[Found]:
+    """Return what dispatchers and watchers have made, and no user of Airflow's API in their name.
+
+    Airflow marks what such users make. A sender's body may have a field of that name, so our events are
+    asked which assets they have updated.
+    """
+    doubtful = {one.event_id for one in found if one.is_doubtful}
+    if not doubtful:
+        return list(found)
+    query = select(incoming_event.c.id, incoming_event.c.started).where(incoming_event.c.id.in_(doubtful))
+    targets = {
+        row.id: {each["asset"] for each in row.started or () if each.get("asset")}
+        for row in connection.execute(query)
+    }
+    named = assets_named(connection, set().union(*targets.values())) if any(targets.values()) else {}
+    return [
+        one
+        for one in found
+        if not one.is_doubtful or named.get(one.asset_id) in targets.get(one.event_id, set())
+    ]
 
 
 def _waiting(session: Session, found: Sequence[Found], now: datetime) -> Iterable[Unconsumed]:

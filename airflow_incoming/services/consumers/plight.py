@@ -164,5 +164,5 @@ def _floor(connection: Connection, dag_id: str, since: datetime) -> datetime:
     # Before its first run: what came before it was scheduled by any of its assets. That is no later than
     # what is waited for.
     query = select(func.min(t.reference.c.created_at)).where(t.reference.c.dag_id == dag_id)
-    since: datetime | None = connection.scalar(query)
-    return since or _BEGINNING
+    begun: datetime | None = connection.scalar(query)
+    return begun or _BEGINNING

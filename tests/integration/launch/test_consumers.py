@@ -38,6 +38,7 @@ from airflow_incoming.services.consumers.plight import plight_of
 from airflow_incoming.services.consumers.requeueing import requeue
 from airflow_incoming.services.consumers.sweep import Sweep
 from airflow_incoming.services.launch import AirflowLauncher
+from airflow_incoming.services.target_findings import asset_events
 from airflow_incoming.stores import unconsumed
 from tests.integration.launch.samples import dag
 from tests.integration.launch.workbench import BUNDLE, Workbench, make_event, pending
@@ -99,6 +100,25 @@ class Stage:
             if ago:
                 made.timestamp -= ago
             return int(made.id)
+
+    def store(self, event: Event, started: list[dict[str, str]]) -> None:
+        """Store an event as a dispatcher leaves it."""
+        with self.bench.session() as session:
+            session.execute(
+                insert(tables.event).values(
+                    id=event.id,
+                    integration_id=event.integration_id,
+                    integration=event.integration,
+                    version_id=event.version_id,
+                    state="dispatched",
+                    received_at=event.received_at,
+                    attempts=1,
+                    body=event.body,
+                    headers={},
+                    query="",
+                    started=started,
+                )
+            )
 
     def schedule(self) -> None:
         """Let Airflow's scheduler make the runs that are asked for."""
@@ -510,6 +530,44 @@ def test_what_is_not_ours(stage: Stage) -> None:
         session.execute(delete(AssetDagRunQueue))
     stage.sweep()
     assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
+
+
+def test_what_users_of_the_api_make_up(stage: Stage) -> None:
+    """It is taken for no watcher's, and for a dispatcher's only where our event says so."""
+    dag_id = stage.deploy()
+    mine, theirs = make_event(), make_event()
+    for event, started in ((mine, [{"asset": f"{stage.name}_a"}]), (theirs, [{"asset": "another"}])):
+        stage.store(event, started)
+        stage.register("a", {**conf(event), "from_rest_api": True})
+    stage.register("a", {"from_rest_api": True, "payload": conf(mine)})
+    stage.register("a", {**conf(make_event()), "from_rest_api": True})
+    with stage.bench.session() as session:
+        session.execute(delete(AssetDagRunQueue))
+    stage.sweep()
+    with stage.bench.session() as session:
+        noted = session.scalars(
+            select(tables.unconsumed.c.event_id).where(tables.unconsumed.c.dag_id == dag_id)
+        ).all()
+    assert noted == [mine.id]
+
+
+def test_what_nobody_has_looked_at(stage: Stage) -> None:
+    """The check says so, as a warning when that takes longer than a minute."""
+    dag_id = stage.deploy()
+
+    def check(later: timedelta = timedelta(0)) -> list[tuple[str, str]]:
+        found = asset_events(stage.bench.engine, now() + later)
+        return [(one.level, one.detail) for one in found]
+
+    assert check() == [("ok", "Every asset event that came is in a run.")]
+    stage.dispatch(count=2)
+    ((level, text),) = check()
+    assert (level, text[:53]) == ("ok", "Asset events that no dispatcher has looked at yet: 2,")
+    assert [level for level, _ in check(timedelta(minutes=2))] == ["warning"]
+    stage.schedule()
+    stage.sweep()
+    assert check(timedelta(minutes=2)) == [("ok", "Every asset event that came is in a run.")]
+    assert stage.waiting(dag_id) == 0
 
 
 @pytest.mark.parametrize("allowed", [True, False])
