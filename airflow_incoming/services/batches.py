@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from airflow_incoming.stores.queue import Taken
@@ -49,6 +50,30 @@ class BatchSize:
             self.now = max(1, int(taken * LONGEST_BATCH / seconds))
         elif seconds < LONGEST_BATCH / 2 and taken >= self.now:
             self.now = min(self._most, self.now * 2)
+
+
+class Stopwatch:
+    """Measures what a batch takes; not what is spent with waiting for others, which no size changes."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._begun = monotonic()
+
+    def begin(self) -> None:
+        """Begin at zero."""
+        self._begun = self._monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds since then, but for the pauses."""
+        return self._monotonic() - self._begun
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what is done meanwhile."""
+        begun = self._monotonic()
+        yield
+        self._begun += self._monotonic() - begun
 
 
 def parts(taken: Sequence[Taken]) -> Iterator[list[Taken]]:

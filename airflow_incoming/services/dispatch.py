@@ -27,7 +27,7 @@ from airflow_incoming.core.errors import (
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.db.engine import reading, translate
-from airflow_incoming.services.batches import BatchSize, Tally, parts
+from airflow_incoming.services.batches import BatchSize, Stopwatch, Tally, parts
 from airflow_incoming.services.ports import DispatchMeter, EventPublisher, Launcher
 from airflow_incoming.services.report import Report, first_line
 from airflow_incoming.services.statistics import Statistics
@@ -62,7 +62,7 @@ class Dispatcher:
         self._engine = engine
         self._launcher = launcher
         self._clock = clock
-        self._monotonic = monotonic
+        self._watch = Stopwatch(monotonic)
         self._size = BatchSize(batch)
         self._retry_for = retry_for
         self._publisher = publisher
@@ -82,7 +82,7 @@ class Dispatcher:
         with reading(self._engine) as connection:
             if not queue.has_due(connection, self._clock()):
                 return Tally()
-        begun = self._monotonic()
+        self._watch.begin()
         self._report.begin()
         try:
             with Session(self._engine, autoflush=False, expire_on_commit=False) as session, session.begin():
@@ -96,7 +96,7 @@ class Dispatcher:
         except BaseException:
             self._launcher.discard()
             raise
-        self._size.adapt(tally.total, self._monotonic() - begun)
+        self._size.adapt(tally.total, self._watch.seconds)
         self._suspects.acquit()
         self._launcher.announce()
         self._report.tell(tally)
@@ -123,13 +123,16 @@ class Dispatcher:
         tally = Tally(held=sum(one.event.integration_id in suspended for one in taken))
         taken = [one for one in taken if one.event.integration_id not in suspended]
         self._read_configurations(connection, {one.event.version_id for one in taken})
+        with self._watch.paused():
+            self._launcher.reserve(session, self._assets_of(taken))
         for part in parts(taken):
             tally.add(self._dispatch_part(session, part, now))
         if self._publisher is not None:
             first_tried = [one.event for one in taken if one.attempts == 0]
             first_tried = [event for event in first_tried if event.id not in self._left_out]
             self._publisher.publish(connection, first_tried, self._configurations)
-        self._launcher.ask_for_runs(session)
+        with self._watch.paused():
+            self._launcher.ask_for_runs(session)
         return tally
 
     def _dispatch_part(self, session: Session, taken: Sequence[queue.Taken], now: datetime) -> Tally:
@@ -144,8 +147,7 @@ class Dispatcher:
                 failed[one.event.id] = error
         self._launcher.prepare(session, pending)
         started = self._launch_together(session, pending)
-        # Dispatchers queue the same DAGs: in the order of their assets, none waits for another in a circle.
-        for each in sorted(pending, key=lambda one: one.configuration.assets):
+        for each in pending:
             if each.event.id not in started:
                 try:
                     started[each.event.id] = self._launch(session, each)
@@ -269,6 +271,10 @@ class Dispatcher:
         if suspended:
             queue.hold(connection, [event.id for event in events if event.integration_id in suspended])
         return suspended
+
+    def _assets_of(self, taken: Sequence[queue.Taken]) -> set[str]:
+        known = (self._configurations.get(one.event.version_id) for one in taken)
+        return {asset for found in known if found is not None for asset in found.assets}
 
     def _read_configurations(self, connection: Connection, version_ids: set[UUID]) -> None:
         missing = version_ids - self._configurations.keys()

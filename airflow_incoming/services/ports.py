@@ -17,6 +17,9 @@ from airflow_incoming.services.batches import Tally
 class Launcher(Protocol):
     """Makes DAG runs and asset events in the caller's transaction."""
 
+    def reserve(self, session: Session, assets: Collection[str]) -> None:
+        """Wait for whoever else makes events of these assets: of all that a transaction will, and first."""
+
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
         """Read once what the whole batch needs."""
 

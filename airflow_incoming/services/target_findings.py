@@ -49,11 +49,22 @@ def targets(engine: Engine) -> Iterator[Finding]:
 
 
 def asset_events(engine: Engine, now: datetime) -> Iterator[Finding]:
-    """Tell which asset events of ours no run has yet: of which asset, how many, since when, and why."""
-    from airflow_incoming.services.consumers.outlook import arrears
+    """Tell which asset events of ours no run has yet: of which asset, how many, since when, and why.
+
+    And what nobody knows yet, because no dispatcher has looked.
+    """
+    from airflow_incoming.services.consumers.outlook import COUNTED, arrears, unseen
 
     with reading(engine) as connection:
         waiting = [one for one in arrears(connection) if one.is_blocked or now - one.since > PROMPT]
+        new = unseen(connection)
+    if new is not None:
+        number = f"{new[0]} or more" if new[0] >= COUNTED else str(new[0])
+        yield Finding(
+            "asset events",
+            "warning" if now - new[1] > PROMPT else "ok",
+            f"Asset events that no dispatcher has looked at yet: {number}, since {new[1]:%F %T} UTC.",
+        )
     for one in waiting:
         number = "1 asset event" if one.count == 1 else f"{one.count} asset events"
         yield Finding(
@@ -62,7 +73,7 @@ def asset_events(engine: Engine, now: datetime) -> Iterator[Finding]:
             f"{number} of asset {one.asset} no run of DAG {one.dag_id} has yet, since"
             f" {one.since:%F %T} UTC: {one.reason}.",
         )
-    if not waiting:
+    if not waiting and new is None:
         yield Finding("asset events", "ok", "Every asset event that came is in a run.")
 
 

@@ -60,8 +60,12 @@ class TableLauncher:
         self.there: set[str] = set()
         self.together: set[str] = set()
         self.prepared: list[int] = []
+        self.reserved: list[set[str]] = []
         self.announced = 0
         self.alone = 0
+
+    def reserve(self, session: Session, assets: Collection[str]) -> None:
+        self.reserved.append(set(assets))
 
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
         self.prepared.append(len(pending))
@@ -169,6 +173,17 @@ def test_an_event_becomes_a_run_and_is_marked(house: House) -> None:
     )
     assert house.runs() == {run_id}
     assert house.dispatcher.drain().total == 0
+
+
+def test_the_assets_of_a_batch_are_reserved_at_once(house: House) -> None:
+    """Of all its parts and before any: who takes them one after the other may wait in a circle."""
+    targets = {"name": "orders", "state": "published", "assets": ["z", "a"]}
+    found = house.manager.apply([parse_declaration(targets)], by="test")[0].integration
+    house.version_id = found.current.id
+    house.accept(*[f'{{"order": {{"id": {number}}}, "x": "{"x" * 2**20}"}}' for number in range(3)])
+    house.dispatcher.drain()
+    assert house.launcher.reserved == [{"a", "z"}]
+    assert len(house.launcher.prepared) > 1
 
 
 def test_a_failing_event_rolls_back_alone(house: House) -> None:
@@ -381,6 +396,22 @@ def test_large_bodies_are_started_in_parts(house: House) -> None:
     assert house.dispatcher.dispatch_batch().dispatched == 7
     assert house.launcher.prepared == [3, 3, 1]
     assert {house.event(e).state for e in ids} == {"dispatched"}
+
+
+def test_waiting_for_others_makes_no_small_batches(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another dispatcher, or a scheduler that makes a run: one event waits as long as ten."""
+    now = [0.0]
+
+    def wait(*_: object) -> None:
+        now[0] += 2
+
+    monkeypatch.setattr(house.launcher, "reserve", wait)
+    monkeypatch.setattr(house.launcher, "ask_for_runs", wait)
+    dispatcher = Dispatcher(
+        house.engine, house.launcher, clock=house.clock, batch=10, monotonic=lambda: now[0]
+    )
+    house.accept(*['{"order": {"id": 1}}'] * 30)
+    assert [dispatcher.dispatch_batch().total for _ in range(3)] == [10, 10, 10]
 
 
 def test_batches_take_a_quarter_of_a_second(house: House) -> None:

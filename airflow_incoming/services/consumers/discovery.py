@@ -6,12 +6,16 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, cast, func, select
+from sqlalchemy import Connection, Row, Text, cast, func, select
 from sqlalchemy.orm import Session
 
+from airflow_incoming.db.tables import event as incoming_event
 from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services.consumers.deletions import deletions, oldest_runs
+from airflow_incoming.services.consumers.outlook import assets_named
 from airflow_incoming.services.watchers import MARK, carried_by, event_named_by
 from airflow_incoming.stores import unconsumed
 from airflow_incoming.stores.unconsumed import Mark, Unconsumed
@@ -23,6 +27,10 @@ LOOKED_AT, READ = 1000, 50
 LATE, MOST_MISSING = timedelta(minutes=10), 500
 #: An asset event that is looked at later than this may have been in a run that is deleted already.
 PROMPT = timedelta(minutes=1)
+#: One that is older than this, and older than all runs, was in a run that was cleaned away: not just late.
+LONG = timedelta(hours=1)
+#: What Airflow adds to the extra of asset events that users of its API make.
+BY_USERS = "from_rest_api"
 #: How far the first look of all goes back.
 FIRST_LOOK = timedelta(days=7)
 
@@ -36,6 +44,8 @@ class Found:
     event_id: UUID
     timestamp: datetime
     by_watcher: bool
+    #: Somebody may have made it up.
+    is_doubtful: bool = False
 
 
 def is_anything_new(connection: Connection) -> bool:
@@ -99,19 +109,47 @@ def _ours(connection: Connection, ids: Sequence[int]) -> list[Found]:
             .where(event.c.source_dag_id.is_(None), event.c.partition_key.is_(None))
             .where(content.contains(f'"{MARK}"', autoescape=True))
         )
-        for row in connection.execute(query):
-            conf, by_watcher = carried_by(json.loads(row.content))
-            if (event_id := event_named_by(conf)) is not None:
-                found.append(
-                    Found(
-                        id=row.id,
-                        asset_id=row.asset_id,
-                        event_id=event_id,
-                        timestamp=row.timestamp,
-                        by_watcher=by_watcher,
-                    )
-                )
-    return found
+        found += [one for row in connection.execute(query) if (one := _found(row)) is not None]
+    return _genuine(connection, found)
+
+
+def _found(row: Row[Any]) -> Found | None:
+    extra = json.loads(row.content)
+    conf, by_watcher = carried_by(extra)
+    event_id = event_named_by(conf)
+    is_doubtful = isinstance(extra, dict) and BY_USERS in extra
+    if event_id is None or (by_watcher and is_doubtful):
+        return None
+    return Found(
+        id=row.id,
+        asset_id=row.asset_id,
+        event_id=event_id,
+        timestamp=row.timestamp,
+        by_watcher=by_watcher,
+        is_doubtful=is_doubtful,
+    )
+
+
+def _genuine(connection: Connection, found: Sequence[Found]) -> list[Found]:
+    """Return what dispatchers and watchers have made, and no user of Airflow's API in their name.
+
+    Airflow marks what such users make. A sender's body may have a field of that name, so our events are
+    asked which assets they have updated.
+    """
+    doubtful = {one.event_id for one in found if one.is_doubtful}
+    if not doubtful:
+        return list(found)
+    query = select(incoming_event.c.id, incoming_event.c.started).where(incoming_event.c.id.in_(doubtful))
+    targets = {
+        row.id: {each["asset"] for each in row.started or () if each.get("asset")}
+        for row in connection.execute(query)
+    }
+    named = assets_named(connection, set().union(*targets.values())) if any(targets.values()) else {}
+    return [
+        one
+        for one in found
+        if not one.is_doubtful or named.get(one.asset_id) in targets.get(one.event_id, set())
+    ]
 
 
 def _waiting(session: Session, found: Sequence[Found], now: datetime) -> Iterable[Unconsumed]:
@@ -121,9 +159,8 @@ def _waiting(session: Session, found: Sequence[Found], now: datetime) -> Iterabl
     connection = session.connection()
     consumers = _consumers(session, {one.asset_id for one in found})
     got = _got(connection, [one.id for one in found])
-    old = [one.timestamp for one in found if now - one.timestamp > PROMPT]
     dag_ids = {each.dag_id for some in consumers.values() for each in some}
-    deleted = _deletions(connection, dag_ids, since=min(old)) if old else {}
+    gone = _Gone.of(connection, found, dag_ids, now)
     return [
         Unconsumed(dag_id=each.dag_id, asset_event_id=one.id, event_id=one.event_id, since=one.timestamp)
         for one in found
@@ -131,8 +168,35 @@ def _waiting(session: Session, found: Sequence[Found], now: datetime) -> Iterabl
         if each.since < one.timestamp
         and (one.by_watcher or not each.only_by_watchers)
         and (each.dag_id, one.id) not in got
-        and not _may_be_deleted(one, deleted.get(each.dag_id), now)
+        and not gone.may_have(one, each.dag_id)
     ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Gone:
+    """What is known of runs that are gone, by DAG."""
+
+    now: datetime
+    deleted: Mapping[str, datetime]
+    oldest: Mapping[str, datetime]
+
+    @classmethod
+    def of(
+        cls, connection: Connection, found: Sequence[Found], dag_ids: Collection[str], now: datetime
+    ) -> _Gone:
+        since = min(one.timestamp for one in found)
+        return cls(
+            now=now,
+            deleted=deletions(connection, dag_ids, since=since) if now - since > PROMPT else {},
+            oldest=oldest_runs(connection, dag_ids) if now - since > LONG else {},
+        )
+
+    def may_have(self, one: Found, dag_id: str) -> bool:
+        """Tell whether a run that is gone may have had it."""
+        age, deleted, oldest = self.now - one.timestamp, self.deleted.get(dag_id), self.oldest.get(dag_id)
+        if deleted is not None and one.timestamp <= deleted and age > PROMPT:
+            return True
+        return oldest is not None and one.timestamp < oldest and age > LONG
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,21 +257,6 @@ def _got(connection: Connection, asset_event_ids: Sequence[int]) -> set[tuple[st
         .where(t.consumed.c.event_id.in_(asset_event_ids))
     )
     return {(row.dag_id, row.event_id) for row in connection.execute(query)}
-
-
-def _deletions(connection: Connection, dag_ids: Collection[str], *, since: datetime) -> dict[str, datetime]:
-    """Return when a run of each DAG was last deleted since then, as Airflow's audit log has it."""
-    query = (
-        select(t.log.c.dag_id, func.max(t.log.c.dttm).label("at"))
-        .where(t.log.c.event == "delete_dag_run", t.log.c.dag_id.in_(sorted(dag_ids)), t.log.c.dttm >= since)
-        .group_by(t.log.c.dag_id)
-    )
-    return {row.dag_id: row.at for row in connection.execute(query)}
-
-
-def _may_be_deleted(one: Found, deleted: datetime | None, now: datetime) -> bool:
-    """Tell whether a run that was deleted may have had it: who has deleted a run isn't to get it again."""
-    return deleted is not None and one.timestamp <= deleted and now - one.timestamp > PROMPT
 
 
 def _before(connection: Connection, since: datetime) -> int:

@@ -19,6 +19,8 @@ from airflow_incoming.stores import unconsumed
 
 #: How long after an event was dispatched its asset event is looked for.
 SOON = timedelta(minutes=1)
+#: How far asset events are counted that nobody has looked at.
+COUNTED = 1000
 #: Assets that a reason names.
 NAMED = 5
 
@@ -74,6 +76,15 @@ def arrears(connection: Connection) -> list[Arrears]:
         )
         for row in rows
     ]
+
+
+def unseen(connection: Connection) -> tuple[int, datetime] | None:
+    """Return how many asset events, up to COUNTED, no dispatcher has looked at yet, and since when."""
+    mark = unconsumed.read_mark(connection)
+    event = t.asset_event
+    new = select(event.c.timestamp).where(event.c.id > (mark.seen if mark else 0)).order_by(event.c.id)
+    times = connection.scalars(new.limit(COUNTED)).all()
+    return (len(times), min(times)) if times else None
 
 
 def reason(connection: Connection, dag_id: str) -> tuple[str, bool]:

@@ -3,91 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from airflow_incoming.db import tables
 from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services.consumers.clocks import run_at_once
 from airflow_incoming.services.consumers.conditions import is_met
-from airflow_incoming.services.consumers.moments import lock_dags, newest_run, next_moment
+from airflow_incoming.services.consumers.deletions import deletions
+from airflow_incoming.services.consumers.moments import lock_dags, next_moment
+from airflow_incoming.services.consumers.plight import Plight, Waiting, plight_of
 from airflow_incoming.services.consumers.runs import create_run
 from airflow_incoming.stores import unconsumed
 
 log = logging.getLogger(__name__)
-
-#: Asset events of one DAG that are looked at in one transaction, oldest first.
-LOOKED_AT = 1000
-
-_BEGINNING = datetime.min.replace(tzinfo=timezone.utc)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Waiting:
-    """An asset event that a DAG waits to get. ``settled``: it has it, or will never get it."""
-
-    id: int
-    asset_id: int
-    timestamp: datetime
-    settled: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plight:
-    """What a DAG waits to get, and what a scheduler will give it by itself.
-
-    That are asset events after ``floor``, up to ``upto``, where one of their assets is ``queued``.
-    """
-
-    waiting: Sequence[Waiting]
-    queued: Collection[int]
-    floor: datetime
-    upto: datetime
-
-    @property
-    def settled(self) -> list[int]:
-        """Return what needn't be waited for any more."""
-        return [one.id for one in self.waiting if one.settled]
-
-    @property
-    def late(self) -> list[Waiting]:
-        """Return what no scheduler will look back at any more."""
-        return [one for one in self.waiting if not one.settled and one.timestamp <= self.floor]
-
-    @property
-    def stranded(self) -> list[Waiting]:
-        """Return what no entry of the queue asks for."""
-        return [
-            one
-            for one in self.waiting
-            if not one.settled
-            and one.timestamp > self.floor
-            and (one.asset_id not in self.queued or one.timestamp > self.upto or self.upto <= self.floor)
-        ]
-
-    @property
-    def is_bad(self) -> bool:
-        """Tell whether there is anything to do."""
-        return bool(self.settled or self.late or self.stranded)
-
-
-def plight_of(connection: Connection, dag_id: str) -> Plight:
-    """Return what a DAG waits to get, the oldest LOOKED_AT of it, and what it will get by itself."""
-    waiting = _waiting(connection, dag_id)
-    queue = connection.execute(
-        select(t.queue.c.asset_id, t.queue.c.created_at).where(t.queue.c.target_dag_id == dag_id)
-    ).all()
-    return Plight(
-        waiting=waiting,
-        queued={row.asset_id for row in queue},
-        floor=_floor(connection, dag_id) if waiting else _BEGINNING,
-        upto=max((row.created_at for row in queue), default=_BEGINNING),
-    )
 
 
 def requeue(session: Session, dag_id: str, now: datetime) -> bool:
@@ -95,7 +29,8 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
 
     What came after its last run is asked for as Airflow does, by an entry in the queue of that asset alone:
     a condition of several assets still waits for the others. What came too late for a run that looked
-    back at its time gets a run of its own, where its assets alone are enough for the condition.
+    back at its time gets a run of its own, where its assets alone are enough for the condition. And so does
+    all of it where a wrong clock is in the way.
     """
     connection = session.connection()
     if not lock_dags(connection, [dag_id]):
@@ -103,6 +38,11 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
     plight = plight_of(connection, dag_id)
     if settled := plight.settled:
         unconsumed.remove(connection, dag_id, settled)
+    if plight.unsettled:
+        plight = _without_deleted(connection, dag_id, plight)
+    if plight.is_ahead(now):
+        run_at_once(session, dag_id, plight, now)
+        return plight.is_cut and bool(settled)
     asked = list(plight.stranded)
     if late := plight.late:
         asked += _catch_up(session, dag_id, late, plight.floor, now)
@@ -111,7 +51,18 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
         moment = max(plight.upto, *(one.timestamp for one in asked))
         _queue(connection, dag_id, sorted({one.asset_id for one in asked}), moment)
         log.info("DAG %s is asked again to run for %d asset events that no run has", dag_id, len(asked))
-    return len(plight.waiting) >= LOOKED_AT and bool(settled)
+    return plight.is_cut and bool(settled)
+
+
+def _without_deleted(connection: Connection, dag_id: str, plight: Plight) -> Plight:
+    """Forget what was in a run that somebody deleted before it was seen to be in that run."""
+    since = min(one.timestamp for one in plight.unsettled)
+    upto = deletions(connection, [dag_id], since=since).get(dag_id)
+    if upto is None:
+        return plight
+    gone = {one.id for one in plight.unsettled if one.timestamp <= upto}
+    unconsumed.remove(connection, dag_id, sorted(gone))
+    return replace(plight, waiting=[one for one in plight.waiting if one.id not in gone])
 
 
 def _catch_up(
@@ -142,49 +93,6 @@ def _renewed(connection: Connection, dag_id: str, late: Sequence[Waiting], now: 
         update(t.asset_event).where(t.asset_event.c.id.in_([one.id for one in free])).values(timestamp=moment)
     )
     return [replace(one, timestamp=moment) for one in free]
-
-
-def _waiting(connection: Connection, dag_id: str) -> list[Waiting]:
-    note, event, reference = tables.unconsumed, t.asset_event, t.reference
-    got = exists().where(
-        t.consumed.c.event_id == note.c.asset_event_id,
-        t.run.c.id == t.consumed.c.dag_run_id,
-        t.run.c.dag_id == note.c.dag_id,
-    )
-    scheduled = exists().where(reference.c.asset_id == event.c.asset_id, reference.c.dag_id == note.c.dag_id)
-    query = (
-        select(
-            note.c.asset_event_id,
-            event.c.asset_id,
-            event.c.timestamp,
-            got.label("got"),
-            scheduled.label("scheduled"),
-        )
-        .select_from(note.outerjoin(event, event.c.id == note.c.asset_event_id))
-        .where(note.c.dag_id == dag_id)
-        .order_by(note.c.asset_event_id)
-        .limit(LOOKED_AT)
-    )
-    return [
-        Waiting(
-            id=row.asset_event_id,
-            asset_id=row.asset_id or 0,
-            timestamp=row.timestamp or _BEGINNING,
-            settled=bool(row.got or row.timestamp is None or not row.scheduled),
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _floor(connection: Connection, dag_id: str) -> datetime:
-    """Return the time up to which a scheduler takes a DAG's asset events for old."""
-    newest = newest_run(connection, [dag_id])
-    if newest is not None:
-        return newest
-    # Before its first run: what came before it was scheduled by any of its assets.
-    query = select(func.min(t.reference.c.created_at)).where(t.reference.c.dag_id == dag_id)
-    since: datetime | None = connection.scalar(query)
-    return since or _BEGINNING
 
 
 def _queue(connection: Connection, dag_id: str, asset_ids: Sequence[int], moment: datetime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -17,15 +18,22 @@ from airflow_incoming.services.consumers import tables as t
 
 log = logging.getLogger(__name__)
 
+#: Seconds until a DAG of which no run could be made is tried again.
+RETRY = 60.0
+#: When that was, by DAG and what its file held.
+_failed: dict[tuple[str, str], float] = {}
+
 
 def create_run(session: Session, dag_id: str, asset_event_ids: Sequence[int], *, run_after: datetime) -> bool:
     """Make the run that a scheduler would have made; tell whether that was possible.
 
     ``run_after``: the time of the last run. With that, what the next run looks back at stays as it is.
-    The caller has locked the DAG.
+    The run is queued, however many are active: a scheduler starts it when ``max_active_runs`` allows it.
+    A DAG of which none could be made is left alone for RETRY, or until it is changed. The caller has locked
+    the DAG.
     """
     row = SerializedDagModel.get(dag_id, session=session)
-    if row is None:
+    if row is None or _failed.get((dag_id, row.dag_hash), -RETRY) > time.monotonic() - RETRY:
         return False
     try:
         with session.begin_nested():
@@ -45,5 +53,6 @@ def create_run(session: Session, dag_id: str, asset_event_ids: Sequence[int], *,
             session.connection().execute(insert(t.consumed), rows)
     except Exception:  # whatever is wrong with a DAG, others are asked for all the same
         log.exception("No run of DAG %s could be made for %d asset events", dag_id, len(asset_event_ids))
+        _failed[dag_id, row.dag_hash] = time.monotonic()
         return False
     return True

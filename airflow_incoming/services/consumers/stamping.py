@@ -6,13 +6,14 @@ import time
 from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from airflow_incoming.services.consumers import tables as t
-from airflow_incoming.services.consumers.moments import lock_dags, next_moment
+from airflow_incoming.services.consumers.moments import ahead, lock_dags, next_moment
 
 #: Seconds for which a scheduler is waited for that is making a run of a consumer, and between two looks.
-PATIENCE, PAUSE = 0.5, 0.01
+#: Not longer: all other events of the batch wait, too, and the sweep finds what a scheduler misses.
+PATIENCE, PAUSE = 0.05, 0.01
 
 
 def stamp(connection: Connection, asset_event_ids: Sequence[int]) -> None:
@@ -21,21 +22,44 @@ def stamp(connection: Connection, asset_event_ids: Sequence[int]) -> None:
     Call it last before the commit: until then no scheduler makes a run of their consumers. Who is not
     queued (a paused DAG, one of another team) stays so. A handful of statements, however many events.
     """
-    asset_ids = connection.scalars(
-        select(t.asset_event.c.asset_id).where(t.asset_event.c.id.in_(asset_event_ids)).distinct()
+    now = datetime.now(timezone.utc)
+    made = connection.execute(
+        select(t.asset_event.c.asset_id, t.asset_event.c.timestamp)
+        .where(t.asset_event.c.id.in_(asset_event_ids))
+        .order_by(t.asset_event.c.timestamp)
     ).all()
-    queued = connection.scalars(
-        select(t.queue.c.target_dag_id).where(t.queue.c.asset_id.in_(asset_ids)).distinct()
-    ).all()
+    asset_ids = sorted({row.asset_id for row in made})
+    queued = set(
+        connection.scalars(
+            select(t.queue.c.target_dag_id).where(t.queue.c.asset_id.in_(asset_ids)).distinct()
+        )
+    )
     _lock(connection, queued)
-    moment = next_moment(connection, queued, datetime.now(timezone.utc))
+    far = ahead(connection, queued, now) if queued else set()
+    moment = next_moment(connection, queued - far, now)
     connection.execute(
         update(t.asset_event).where(t.asset_event.c.id.in_(asset_event_ids)).values(timestamp=moment)
     )
+    if far:
+        _take_back(connection, asset_ids, far, since=made[0].timestamp)
     connection.execute(
         update(t.queue)
-        .where(t.queue.c.asset_id.in_(asset_ids), t.queue.c.target_dag_id.in_(queued))
+        .where(t.queue.c.asset_id.in_(asset_ids), t.queue.c.target_dag_id.in_(sorted(queued - far)))
         .values(created_at=moment)
+    )
+
+
+def _take_back(
+    connection: Connection, asset_ids: Collection[int], dag_ids: Collection[str], *, since: datetime
+) -> None:
+    """Don't ask for runs of DAGs whose times a wrong clock has spoilt; the sweep makes them.
+
+    A scheduler that is asked would give such a run what an earlier one had.
+    """
+    connection.execute(
+        delete(t.queue)
+        .where(t.queue.c.asset_id.in_(asset_ids), t.queue.c.target_dag_id.in_(sorted(dag_ids)))
+        .where(t.queue.c.created_at >= since)
     )
 
 

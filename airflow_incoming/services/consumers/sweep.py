@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from itertools import groupby
 
-from sqlalchemy import Engine, Select, delete, exists, select
+from sqlalchemy import Engine, Select, and_, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -14,7 +15,9 @@ from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction, translate
 from airflow_incoming.services.consumers import tables as t
 from airflow_incoming.services.consumers.discovery import discover, is_anything_new
-from airflow_incoming.services.consumers.requeueing import plight_of, requeue
+from airflow_incoming.services.consumers.moments import lock_dags
+from airflow_incoming.services.consumers.plight import plight_of
+from airflow_incoming.services.consumers.requeueing import requeue
 from airflow_incoming.stores import unconsumed
 
 log = logging.getLogger(__name__)
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: DAGs that one look asks after; others have their turn at the next, after events were dispatched.
 DAGS = 20
+#: The latest runs, of all DAGs, of which one look sees what they have; and how much of it at most.
+RUNS, SETTLED = 10_000, 1000
 
 
 class Sweep:
@@ -45,8 +50,8 @@ class Sweep:
         dag_ids = self._startable()
         for dag_id in dag_ids:
             with reading(self._engine) as connection:
-                is_bad = plight_of(connection, dag_id).is_bad
-            if is_bad:
+                plight = plight_of(connection, dag_id)
+            if plight.is_bad or plight.is_ahead(self._clock()):
                 more = bool(self._act(requeue, dag_id, self._clock())) or more
         self.is_lively = new or bool(dag_ids)
         is_last = len(dag_ids) < DAGS
@@ -64,7 +69,16 @@ class Sweep:
         with reading(self._engine) as connection:
             if unconsumed.is_empty(connection):
                 return []
+        self._settle()
+        with reading(self._engine) as connection:
             return list(connection.scalars(_startable(self._after)))
+
+    def _settle(self) -> None:
+        """Forget what the latest runs have of any DAG, a paused one, too: who deletes a run gets no other."""
+        with reading(self._engine) as connection:
+            got = connection.execute(_got()).all()
+        for dag_id, rows in groupby(got, key=lambda row: row.dag_id):
+            self._act(_forget, dag_id, [row.asset_event_id for row in rows])
 
     def _act(self, act: Callable[..., bool], *arguments: object) -> bool:
         try:
@@ -75,6 +89,27 @@ class Sweep:
             return False
         except SQLAlchemyError as error:
             raise translate(error) from error
+
+
+def _forget(session: Session, dag_id: str, asset_event_ids: list[int]) -> bool:
+    """Forget what a DAG has got; not where somebody else is at it."""
+    connection = session.connection()
+    if lock_dags(connection, [dag_id]):
+        unconsumed.remove(connection, dag_id, asset_event_ids)
+    return False
+
+
+def _got() -> Select[tuple[str, int]]:
+    note = tables.unconsumed
+    latest = select(func.max(t.run.c.id)).scalar_subquery()
+    return (
+        select(note.c.dag_id, note.c.asset_event_id)
+        .join(t.consumed, t.consumed.c.event_id == note.c.asset_event_id)
+        .join(t.run, and_(t.run.c.id == t.consumed.c.dag_run_id, t.run.c.dag_id == note.c.dag_id))
+        .where(t.run.c.id > latest - RUNS)
+        .order_by(note.c.dag_id)
+        .limit(SETTLED)
+    )
 
 
 def _startable(after: str) -> Select[tuple[str]]:

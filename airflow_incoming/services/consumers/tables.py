@@ -48,4 +48,11 @@ run = table(
     column("state", String),
 )
 consumed = table("dagrun_asset_event", column("dag_run_id", BigInteger), column("event_id", BigInteger))
-log = table("log", column("event", Text), column("dag_id", String), column("dttm", UtcDateTime))
+log = table(
+    "log",
+    column("event", Text),
+    column("dag_id", String),
+    column("run_id", String),
+    column("dttm", UtcDateTime),
+    column("extra", Text),
+)

@@ -8,6 +8,7 @@ for certain it leaves to the first way.
 The caller's part (one launcher per thread, a *new* session with ``expire_on_commit=False`` and
 ``autoflush=False`` for every batch: Airflow's rows in an old one grow old and many)::
 
+    launcher.reserve(session, assets)                # of all events: no circle of dispatchers
     launcher.prepare(session, pending)               # three statements for the whole batch
     try:
         started = launcher.launch_together(session, pending)

@@ -16,7 +16,7 @@ from airflow_incoming.services.asset_catalog import active_assets
 from airflow_incoming.services.consumers.stamping import stamp
 from airflow_incoming.services.dag_catalog import DagCatalog, dag_states
 from airflow_incoming.services.launch import trust
-from airflow_incoming.services.launch.lookup import NOTHING, look_up, run_id_of, started_by
+from airflow_incoming.services.launch.lookup import NOTHING, lock_assets, look_up, run_id_of, started_by
 from airflow_incoming.services.launch.singly import create_run, emit, is_same_run
 
 if TYPE_CHECKING:
@@ -35,6 +35,14 @@ class AirflowLauncher:
         self._batch = NOTHING
         self._announcements: list[Callable[[], None]] = []
         self._emitted: list[int] = []
+
+    def reserve(self, session: Session, assets: Collection[str]) -> None:
+        """Wait for other dispatchers that make events of these assets; call it once, before all else.
+
+        One statement, and none where there are no assets.
+        """
+        if assets:
+            lock_assets(session, assets)
 
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
         """Look up all targets of a batch: three statements, and none where no event has such targets."""

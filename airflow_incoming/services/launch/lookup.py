@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from airflow.models.asset import AssetModel
 from airflow.models.dagrun import DagRun
 from airflow.serialization.definitions.assets import SerializedAssetUniqueKey
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from airflow_incoming.core.messages import Event, PendingEvent, Started
-from airflow_incoming.services.asset_catalog import active_assets
+from airflow_incoming.services.asset_catalog import active_assets, stored_uri
 from airflow_incoming.services.dag_catalog import DagState, dag_states
 
 
@@ -51,6 +52,25 @@ class Batch:
 
 
 NOTHING = Batch(run_ids=frozenset(), dags={}, runs=frozenset(), assets={})
+
+
+def lock_assets(session: Session, targets: Collection[str]) -> None:
+    """Keep other dispatchers from making events of these assets until the transaction ends.
+
+    Airflow queues an asset's consumers in no certain order: two that queue the same ones would wait for
+    each other in a circle. Locked by id, all assets of a transaction at once, they wait in a line. Foreign
+    keys, so Airflow's own asset events, aren't kept waiting. On MySQL they would be; there, as on SQLite,
+    which has one writer, nothing is locked.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return
+    uris = {uri for target in targets for uri in (target, stored_uri(target))}
+    query = (
+        select(AssetModel.id)
+        .where(or_(AssetModel.uri.in_(uris), AssetModel.name.in_(set(targets))))
+        .order_by(AssetModel.id)
+    )
+    session.execute(query.with_for_update(key_share=True))
 
 
 def look_up(session: Session, pending: Sequence[PendingEvent]) -> Batch:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from workbench.steps import Failed
 
 DAGS = Path(__file__).parent / "dags"
 PREFIX = "bursts"
+#: Seconds in which two sweeps have looked, and a scheduler has made what they ask for.
+SETTLING = 8
 INTEGRATIONS = (
     {"name": "burst", "state": "published", "assets": ["incoming://burst"]},
     {"name": "watched", "state": "published"},
@@ -33,6 +36,7 @@ class Consumers:
 
     house: House
     notes: Path
+    awaited: dict[str, Counter[str]] = field(default_factory=dict)
 
     def burst(self, integration: str, payloads: list[dict[str, Any]]) -> list[str]:
         """Post them one right after the other, and return the ids of the events."""
@@ -66,7 +70,13 @@ class Consumers:
         except Failed as error:
             got = len(self.consumed(dag_id))
             raise AssertionError(f"{dag_id} has got {got} of {len(event_ids)} events") from error
-        assert self.consumed(dag_id) == Counter(event_ids)
+        self.awaited[dag_id] = Counter(event_ids)
+        assert self.consumed(dag_id) == self.awaited[dag_id]
+
+    def look_again(self) -> None:
+        """See that no second run has got any of what was waited for: sweeps come every second or three."""
+        time.sleep(SETTLING)
+        assert {dag_id: self.consumed(dag_id) for dag_id in self.awaited} == self.awaited
 
     def pause(self, dag_id: str, *, paused: bool) -> None:
         """Do what Airflow's page does."""

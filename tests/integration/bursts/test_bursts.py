@@ -36,6 +36,7 @@ def test_a_burst_at_an_asset(consumers: Consumers) -> None:
         runs = consumers.noted(dag_id)
         assert all(seen == sorted(seen) for seen in runs)
         assert sorted(number for seen in runs for number in seen) == list(range(FEW + MANY))
+    consumers.look_again()
 
 
 @pytest.mark.timeout(900)
@@ -49,3 +50,4 @@ def test_a_burst_at_watchers(consumers: Consumers) -> None:
         consumers.wait_for(f"on_groups_{first}", wanted)
     wait_until(lambda: sum(map(len, consumers.noted("on_watched"))) >= FEW, seconds=120, what="the task")
     assert [number for seen in consumers.noted("on_watched") for number in seen] == list(range(FEW))
+    consumers.look_again()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 from uuid import uuid4
 
@@ -30,9 +33,12 @@ from airflow_incoming.core.messages import Event
 from airflow_incoming.db import tables
 from airflow_incoming.services.consumers import outlook
 from airflow_incoming.services.consumers.discovery import discover, is_anything_new
-from airflow_incoming.services.consumers.requeueing import plight_of, requeue
+from airflow_incoming.services.consumers.moments import next_moment
+from airflow_incoming.services.consumers.plight import plight_of
+from airflow_incoming.services.consumers.requeueing import requeue
 from airflow_incoming.services.consumers.sweep import Sweep
 from airflow_incoming.services.launch import AirflowLauncher
+from airflow_incoming.services.target_findings import asset_events
 from airflow_incoming.stores import unconsumed
 from tests.integration.launch.samples import dag
 from tests.integration.launch.workbench import BUNDLE, Workbench, make_event, pending
@@ -95,6 +101,25 @@ class Stage:
                 made.timestamp -= ago
             return int(made.id)
 
+    def store(self, event: Event, started: list[dict[str, str]]) -> None:
+        """Store an event as a dispatcher leaves it."""
+        with self.bench.session() as session:
+            session.execute(
+                insert(tables.event).values(
+                    id=event.id,
+                    integration_id=event.integration_id,
+                    integration=event.integration,
+                    version_id=event.version_id,
+                    state="dispatched",
+                    received_at=event.received_at,
+                    attempts=1,
+                    body=event.body,
+                    headers={},
+                    query="",
+                    started=started,
+                )
+            )
+
     def schedule(self) -> None:
         """Let Airflow's scheduler make the runs that are asked for."""
         runner = SchedulerJobRunner(job=Job(), executors=[BaseExecutor()])
@@ -112,6 +137,12 @@ class Stage:
         with self.bench.session() as session:
             runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id).order_by(DagRun.id))
             return [sorted(event_of(each) for each in run.consumed_asset_events) for run in runs]
+
+    def startable(self, dag_id: str) -> list[bool]:
+        """Return whether a scheduler may start each run of a DAG now."""
+        with self.bench.session() as session:
+            runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id).order_by(DagRun.id))
+            return [run.run_after <= now() for run in runs]
 
     def queued(self, dag_id: str) -> list[str]:
         """Return the assets that ask for a run of a DAG, by the last letters of their names."""
@@ -190,7 +221,7 @@ def test_a_paused_dag(stage: Stage) -> None:
 
 def test_a_long_backlog(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came for a paused DAG isn't all given to one run."""
-    monkeypatch.setattr("airflow_incoming.services.consumers.requeueing.LOOKED_AT", 3)
+    monkeypatch.setattr("airflow_incoming.services.consumers.plight.LOOKED_AT", 3)
     dag_id = stage.deploy()
     stage.pause(dag_id, paused=True)
     sent = [stage.watch() for _ in range(7)]
@@ -202,6 +233,34 @@ def test_a_long_backlog(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     assert stage.runs(dag_id) == [sent[:3], sent[3:6], sent[6:]]
     stage.sweep()
     assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
+
+
+def test_a_long_backlog_of_one_of_two_assets(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It doesn't hide the event of the other asset that the condition waits for."""
+    monkeypatch.setattr("airflow_incoming.services.consumers.plight.LOOKED_AT", 3)
+    dag_id = stage.deploy(schedule=stage.asset("a") & stage.asset("b"))
+    stage.pause(dag_id, paused=True)
+    sent = [*(stage.watch("a") for _ in range(4)), stage.watch("b")]
+    stage.sweep()
+    stage.pause(dag_id, paused=False)
+    for _ in range(3):
+        stage.sweep()
+        stage.schedule()
+    assert (stage.runs(dag_id), stage.waiting(dag_id)) == ([sent], 0)
+
+
+def test_a_dag_that_is_deleted_and_parsed_again(stage: Stage) -> None:
+    """What came before it was scheduled anew isn't for it, though nobody has forgotten that yet."""
+    dag_id = stage.deploy()
+    stage.pause(dag_id, paused=True)
+    stage.dispatch()
+    stage.sweep()
+    with stage.bench.session() as session:
+        session.execute(delete(DagModel).where(DagModel.dag_id == dag_id))
+    stage.deploy()
+    stage.sweep()
+    stage.schedule()
+    assert (stage.runs(dag_id), stage.queued(dag_id), stage.waiting(dag_id)) == ([], [], 0)
 
 
 def test_one_run_at_a_time(stage: Stage) -> None:
@@ -284,8 +343,31 @@ def test_an_event_that_came_too_late_for_a_condition(stage: Stage) -> None:
     assert [sorted(each) for each in stage.runs(dag_id)] == [sorted(first), sorted([late, last])]
 
 
+def test_a_dag_of_which_no_run_can_be_made(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so once, not at each look, and the run is made when it can be."""
+    dag_id = stage.deploy()
+    first = stage.dispatch()
+    stage.schedule()
+    with stage.bench.session() as session:
+        session.execute(update(DagRun).where(DagRun.dag_id == dag_id).values(run_after=now() + DAY))
+    second = stage.dispatch()
+    with monkeypatch.context() as broken:
+        broken.delattr("airflow.serialization.definitions.dag.SerializedDAG.create_dagrun")
+        for _ in range(3):
+            stage.sweep()
+    assert caplog.text.count(f"No run of DAG {dag_id} could be made") == 1
+    monkeypatch.setattr("airflow_incoming.services.consumers.runs.RETRY", 0)
+    stage.sweep()
+    assert stage.runs(dag_id) == [first, second]
+
+
 def test_clocks_that_differ(stage: Stage) -> None:
-    """A run of the future, made by a host whose clock is ahead, hides nothing that comes after it."""
+    """A run of the future, made by a host whose clock is ahead, hides nothing that comes after it.
+
+    And later runs start all the same: none has a time that is still to come.
+    """
     dag_id = stage.deploy()
     first = stage.dispatch()
     stage.schedule()
@@ -293,7 +375,40 @@ def test_clocks_that_differ(stage: Stage) -> None:
         session.execute(update(DagRun).where(DagRun.dag_id == dag_id).values(run_after=now() + DAY))
     second = stage.dispatch(count=2)
     stage.schedule()
+    stage.sweep()
+    third = stage.dispatch()
+    for _ in range(2):
+        stage.schedule()
+        stage.sweep()
+    assert stage.runs(dag_id) == [first, second, third]
+    assert stage.startable(dag_id) == [False, True, True]
+    assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
+
+
+def test_clocks_that_differ_a_little(stage: Stage) -> None:
+    """Some seconds are caught up with: a scheduler makes the run, and it starts when they are over."""
+    dag_id = stage.deploy()
+    first = stage.dispatch()
+    stage.schedule()
+    soon = now() + timedelta(seconds=20)
+    with stage.bench.session() as session:
+        session.execute(update(DagRun).where(DagRun.dag_id == dag_id).values(run_after=soon))
+    second = stage.dispatch(count=2)
+    stage.schedule()
     assert stage.runs(dag_id) == [first, second]
+
+
+def test_an_entry_of_the_future(stage: Stage) -> None:
+    """A clock that is ahead has asked for a run: it is made with what came, and starts."""
+    dag_id = stage.deploy(schedule=stage.asset("a") & stage.asset("b"))
+    stage.register("b", {"somebody": "else"})
+    with stage.bench.session() as session:
+        session.execute(update(AssetDagRunQueue).values(created_at=now() + DAY))
+    sent = stage.dispatch(count=2)
+    stage.sweep()
+    stage.schedule()
+    assert stage.runs(dag_id) == [sorted([*sent, "somebody else's"])]
+    assert (stage.startable(dag_id), stage.queued(dag_id), stage.waiting(dag_id)) == ([True], [], 0)
 
 
 def test_a_run_that_is_deleted(stage: Stage) -> None:
@@ -308,6 +423,72 @@ def test_a_run_that_is_deleted(stage: Stage) -> None:
         stage.sweep()
         stage.schedule()
     assert (stage.runs(dag_id), stage.queued(dag_id), stage.waiting(dag_id)) == ([], [], 0)
+
+
+def test_a_run_that_is_deleted_while_its_dag_is_paused(stage: Stage) -> None:
+    """A sweep has seen what the run had, though it was none of the DAGs that are asked for."""
+    dag_id = stage.deploy()
+    sent = stage.dispatch(count=2)
+    stage.sweep()
+    stage.schedule()
+    assert (stage.runs(dag_id), stage.waiting(dag_id)) == ([sent], 2)
+    stage.pause(dag_id, paused=True)
+    stage.sweep()
+    assert stage.waiting(dag_id) == 0
+    with stage.bench.session() as session:
+        session.execute(delete(DagRun).where(DagRun.dag_id == dag_id))
+    stage.pause(dag_id, paused=False)
+    for _ in range(2):
+        stage.sweep()
+        stage.schedule()
+    assert stage.runs(dag_id) == []
+
+
+@pytest.mark.parametrize("route", ["delete_dag_run", "bulk_dag_runs", "bulk_dag_runs of any DAG"])
+def test_a_run_that_is_deleted_before_anybody_looks(stage: Stage, route: str) -> None:
+    """The audit log says up to when it had events; what has come later is asked for all the same."""
+    dag_id = stage.deploy()
+    stage.dispatch(count=2)
+    stage.sweep()
+    stage.schedule()
+    with stage.bench.session() as session:
+        (run_id,) = session.scalars(select(DagRun.run_id).where(DagRun.dag_id == dag_id))
+        session.execute(delete(DagRun).where(DagRun.dag_id == dag_id))
+        entity = {"dag_run_id": run_id, "dag_id": dag_id} if route.endswith("any DAG") else run_id
+        bulk = {"actions": [{"action": "delete", "entities": [entity]}]}
+        one = route == "delete_dag_run"
+        log = Log(event=route.split()[0], run_id=run_id if one else None, extra=json.dumps(bulk))
+        log.dag_id = "~" if route.endswith("any DAG") else dag_id
+        session.add(log)
+    stage.pause(dag_id, paused=True)
+    later = stage.watch()
+    stage.sweep()
+    with stage.bench.session() as session:
+        session.execute(update(DagScheduleAssetReference).values(created_at=now() - DAY))
+    stage.pause(dag_id, paused=False)
+    stage.sweep()
+    assert (stage.queued(dag_id), stage.waiting(dag_id)) == (["a"], 1)
+    with stage.bench.session() as session:
+        kept = session.scalar(
+            select(tables.unconsumed.c.event_id).where(tables.unconsumed.c.dag_id == dag_id)
+        )
+    assert str(kept) == later
+
+
+def test_runs_that_are_cleaned_away(stage: Stage) -> None:
+    """The first look asks for nothing that came long before the oldest run that is kept."""
+    dag_id = stage.deploy()
+    stage.watch(ago=3 * DAY)
+    with stage.bench.session() as session:
+        session.execute(update(DagScheduleAssetReference).values(created_at=now() - 30 * DAY))
+        session.execute(delete(AssetDagRunQueue))
+    stage.register("a", {})
+    stage.schedule()
+    with stage.bench.session() as session:
+        session.execute(text("delete from dagrun_asset_event"))
+        session.execute(delete(tables.asset_event_mark))
+    stage.sweep()
+    assert (len(stage.runs(dag_id)), stage.waiting(dag_id), stage.queued(dag_id)) == (1, 0, [])
 
 
 def test_a_dag_that_began_later(stage: Stage) -> None:
@@ -371,6 +552,44 @@ def test_what_is_not_ours(stage: Stage) -> None:
     assert (stage.queued(dag_id), stage.waiting(dag_id)) == ([], 0)
 
 
+def test_what_users_of_the_api_make_up(stage: Stage) -> None:
+    """It is taken for no watcher's, and for a dispatcher's only where our event says so."""
+    dag_id = stage.deploy()
+    mine, theirs = make_event(), make_event()
+    for event, started in ((mine, [{"asset": f"{stage.name}_a"}]), (theirs, [{"asset": "another"}])):
+        stage.store(event, started)
+        stage.register("a", {**conf(event), "from_rest_api": True})
+    stage.register("a", {"from_rest_api": True, "payload": conf(mine)})
+    stage.register("a", {**conf(make_event()), "from_rest_api": True})
+    with stage.bench.session() as session:
+        session.execute(delete(AssetDagRunQueue))
+    stage.sweep()
+    with stage.bench.session() as session:
+        noted = session.scalars(
+            select(tables.unconsumed.c.event_id).where(tables.unconsumed.c.dag_id == dag_id)
+        ).all()
+    assert noted == [mine.id]
+
+
+def test_what_nobody_has_looked_at(stage: Stage) -> None:
+    """The check says so, as a warning when that takes longer than a minute."""
+    dag_id = stage.deploy()
+
+    def check(later: timedelta = timedelta(0)) -> list[tuple[str, str]]:
+        found = asset_events(stage.bench.engine, now() + later)
+        return [(one.level, one.detail) for one in found]
+
+    assert check() == [("ok", "Every asset event that came is in a run.")]
+    stage.dispatch(count=2)
+    ((level, text),) = check()
+    assert (level, text[:53]) == ("ok", "Asset events that no dispatcher has looked at yet: 2,")
+    assert [level for level, _ in check(timedelta(minutes=2))] == ["warning"]
+    stage.schedule()
+    stage.sweep()
+    assert check(timedelta(minutes=2)) == [("ok", "Every asset event that came is in a run.")]
+    assert stage.waiting(dag_id) == 0
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_dag_of_a_team(stage: Stage, monkeypatch: pytest.MonkeyPatch, *, allowed: bool) -> None:
     """As Airflow queues them: a sender reaches no team's DAGs, a watcher those that let all events in."""
@@ -425,13 +644,15 @@ def test_an_id_that_comes_late(stage: Stage) -> None:
 
 
 def test_the_first_look(stage: Stage) -> None:
-    """What was stranded in the last days is asked for; not what is older, nor what somebody has deleted."""
+    """What was stranded in the last days is asked for, and not what somebody has deleted.
+
+    What is older isn't asked for, but Airflow gives a DAG's first run all since it was scheduled.
+    """
     dag_id, deleted = stage.deploy(), stage.deploy("_too")
     with stage.bench.session() as session:
         session.execute(delete(AssetEvent))
         session.execute(update(DagScheduleAssetReference).values(created_at=now() - 30 * DAY))
-    for days in (9, 8):
-        stage.watch(ago=days * DAY)
+    older = [stage.watch(ago=days * DAY) for days in (9, 8)]
     stranded = [stage.watch(ago=hours * timedelta(hours=1)) for hours in (40, 30)]
     with stage.bench.session() as session:
         session.execute(delete(AssetDagRunQueue))
@@ -441,8 +662,7 @@ def test_the_first_look(stage: Stage) -> None:
         session.add(log)
     stage.sweep()
     stage.schedule()
-    runs = stage.runs(dag_id)
-    assert Counter(event for run in runs for event in run).keys() >= set(stranded)
+    assert stage.runs(dag_id) == [[*older, *stranded]]
     assert (stage.runs(deleted), stage.waiting(deleted)) == ([], 0)
 
 
@@ -485,6 +705,33 @@ def test_two_dispatchers_at_once(stage: Stage) -> None:
     stage.sweep()
     stage.schedule()
     assert stage.runs(dag_id) == [first, [str(event.id)]]
+
+
+def test_two_dispatchers_that_cross(stage: Stage) -> None:
+    """One has events of (a, z) and of b, the other of b and of z: neither is ended by the database."""
+    if stage.bench.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+    dag_id = stage.deploy(schedule=stage.asset("a") | stage.asset("b") | stage.asset("z"))
+    meeting = Barrier(2)
+
+    def dispatch(*targets: tuple[str, ...]) -> list[str]:
+        launcher, events = AirflowLauncher(), [make_event() for _ in targets]
+        configurations = [Configuration(assets=tuple(f"{stage.name}_{x}" for x in each)) for each in targets]
+        with stage.bench.session() as session:
+            launcher.reserve(session, {asset for each in configurations for asset in each.assets})
+            for event, configuration in zip(events, configurations, strict=True):
+                launcher.launch(session, pending(event, configuration, conf(event)))
+                with suppress(BrokenBarrierError):  # the other one waits
+                    meeting.wait(timeout=1)
+            launcher.ask_for_runs(session)
+        return [str(event.id) for event in events]
+
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(dispatch, ("a", "z"), ("b",)), pool.submit(dispatch, ("b",), ("z",))]
+        sent = [event for one in both for event in one.result()]
+    stage.sweep()
+    stage.schedule()
+    assert sorted({event for run in stage.runs(dag_id) for event in run}) == sorted(sent)
 
 
 def test_more_dags_than_one_look_asks_after(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,11 +778,13 @@ def test_a_million_asset_events(stage: Stage) -> None:
             extra = {"from_trigger": True, "payload": conf(make_event())}
             AssetManager().register_asset_change(asset=key, extra=extra, session=session)
         session.flush()
-        session.execute(text("analyze asset_event"))
+        _run_by_hand(session, dag_id, times=150_000)
+        session.execute(text("analyze asset_event, dag_run"))
         with _asked(stage.bench.engine) as asked:
             assert is_anything_new(session.connection())
             assert not discover(session, now())
             assert len(plight_of(session.connection(), dag_id).stranded) == 19
+            assert next_moment(session.connection(), [dag_id], now()) <= now() + timedelta(seconds=1)
             assert not requeue(session, dag_id, now())
             assert plight_of(session.connection(), dag_id).stranded == []
             event_id, asset_id = session.execute(
@@ -559,6 +808,17 @@ def test_a_million_asset_events(stage: Stage) -> None:
     finally:
         session.rollback()
         session.close()
+
+
+def _run_by_hand(session: Session, dag_id: str, *, times: int) -> None:
+    session.execute(
+        text(
+            "insert into dag_run (dag_id, run_id, run_type, run_after, state, clear_number, log_template_id)"
+            " select :dag, 'manual__' || n, 'manual', now() - interval '1 second' - n * interval '1 ms',"
+            " 'success', 0, (select max(id) from log_template) from generate_series(1, :times) n"
+        ),
+        {"dag": dag_id, "times": times},
+    )
 
 
 @contextmanager
