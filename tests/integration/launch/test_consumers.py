@@ -707,6 +707,25 @@ def test_two_dispatchers_at_once(stage: Stage) -> None:
     assert stage.runs(dag_id) == [first, [str(event.id)]]
 
 
+def test_a_scheduler_that_takes_the_entry_meanwhile(stage: Stage) -> None:
+    """Between the asset event and the commit: a run is asked for again, before any sweep."""
+    if stage.bench.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+    dag_id = stage.deploy()
+    paused = stage.deploy("_too")
+    stage.pause(paused, paused=True)
+    first, event = stage.dispatch(), make_event()
+    one = pending(event, Configuration(assets=(f"{stage.name}_a",)), conf(event))
+    with stage.bench.session() as session:
+        stage.launcher.prepare(session, [one])
+        stage.launcher.launch(session, one)
+        stage.schedule()
+        stage.launcher.ask_for_runs(session)
+    assert (stage.runs(dag_id), stage.queued(dag_id), stage.queued(paused)) == ([first], ["a"], [])
+    stage.schedule()
+    assert stage.runs(dag_id) == [first, [str(event.id)]]
+
+
 def test_two_dispatchers_that_cross(stage: Stage) -> None:
     """One has events of (a, z) and of b, the other of b and of z: neither is ended by the database."""
     if stage.bench.engine.dialect.name == "sqlite":
