@@ -39,11 +39,13 @@ def stamp(connection: Connection, asset_event_ids: Sequence[int]) -> None:
         _take_back(connection, asset_ids, far, since=min(made.values()))
     connection.execute(
         update(t.queue)
-        .where(t.queue.c.asset_id.in_(asset_ids), t.queue.c.target_dag_id.in_(sorted(dag_ids - far)))
+        .where(t.queue.c.asset_id.in_(asset_ids), t.queue.c.target_dag_id.in_(sorted(locked - far)))
         .values(created_at=moment)
     )
-    # A scheduler has taken the entry since the events were made; nobody takes it now.
+    # Those entries that a scheduler has taken since the events were made, and those it hasn't taken yet.
     again = {(asset_id, dag_id) for asset_id, dag_id in taken if dag_id in locked - far}
+    if busy := dag_ids - locked - far:
+        again |= _unlocked(connection, asset_ids, busy)
     if again:
         ask(connection, again, moment)
 
@@ -56,6 +58,17 @@ def _first_times(connection: Connection, asset_event_ids: Sequence[int]) -> dict
         .group_by(t.asset_event.c.asset_id)
     )
     return {row.asset_id: row.first for row in connection.execute(query)}
+
+
+def _unlocked(
+    connection: Connection, asset_ids: Collection[int], dag_ids: Collection[str]
+) -> set[tuple[int, str]]:
+    """Return the entries that a scheduler, which makes runs of these DAGs just now, has not taken for it."""
+    query = select(t.queue.c.asset_id, t.queue.c.target_dag_id).where(
+        t.queue.c.asset_id.in_(asset_ids), t.queue.c.target_dag_id.in_(sorted(dag_ids))
+    )
+    rows = connection.execute(query.with_for_update(skip_locked=True))
+    return {(row.asset_id, row.target_dag_id) for row in rows}
 
 
 def _asked(connection: Connection, asset_ids: Collection[int]) -> set[tuple[int, str]]:

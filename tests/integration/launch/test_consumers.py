@@ -688,6 +688,28 @@ def test_a_scheduler_at_work_is_not_waited_for(stage: Stage) -> None:
     assert Counter(event for run in stage.runs(dag_id) for event in run).most_common(1)[0][1] == 1
 
 
+def test_an_entry_that_a_scheduler_has_taken_is_not_waited_for(stage: Stage) -> None:
+    """It may be at it for long; a batch goes on, and nothing is missed."""
+    if stage.bench.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite locks all or nothing")
+    dag_id = stage.deploy()
+    first = stage.dispatch()
+    with stage.bench.session() as scheduler, ThreadPoolExecutor() as pool:
+        row = select(DagModel.dag_id).where(DagModel.dag_id == dag_id)
+        scheduler.execute(row.with_for_update(key_share=True))
+        entry = select(AssetDagRunQueue.asset_id).where(AssetDagRunQueue.target_dag_id == dag_id)
+        scheduler.execute(entry.with_for_update())
+        dispatched = pool.submit(stage.dispatch)
+        try:
+            second = dispatched.result(timeout=2)
+        finally:
+            scheduler.rollback()
+    for _ in range(2):
+        stage.sweep()
+        stage.schedule()
+    assert sorted(event for run in stage.runs(dag_id) for event in run) == sorted([*first, *second])
+
+
 def test_two_dispatchers_at_once(stage: Stage) -> None:
     """The scheduler looks between two commits: whoever comes second is in the second run."""
     if stage.bench.engine.dialect.name == "sqlite":
