@@ -42,7 +42,7 @@ POINTS: dict[str, Point] = {
     "consumers: asset events made, nobody asked": Point(launch.AirflowLauncher, "ask_for_runs", before=True),
     "consumers: asked for runs, not committed": Point(launch.AirflowLauncher, "ask_for_runs", short=True),
     "consumers: found what waits, not committed": Point(sweep, "discover"),
-    "consumers: asked again for runs, not committed": Point(requeueing, "_queue"),
+    "consumers: asked again for runs, not committed": Point(requeueing, "ask"),
     "dispatch: committed": Point(launch.AirflowLauncher, "announce", short=True),
 }
 

@@ -13,9 +13,12 @@ Three things see to it that each event of ours is in exactly one run of each suc
 ``discovery`` and ``requeueing``, by ``sweep``
     What others make of our events (a triggerer's watchers), what comes for paused DAGs, and what a
     scheduler has missed is noted, and asked for until a run has it. What a run had once is never asked
-    for again, whatever becomes of that run.
-``outlook``
-    What a consumer waits for, in words.
+    for again, whatever becomes of that run; ``deletions`` knows of runs that are gone before anybody saw
+    what they had.
+``clocks``
+    Where a wrong clock has given a DAG a run of the future, a run is made of exactly what came.
+
+In words, ``outlook`` tells what a consumer waits for.
 
 All of it goes by locks on Airflow's rows of DAGs, which schedulers hold while they make runs.
 """

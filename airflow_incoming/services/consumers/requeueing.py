@@ -6,16 +6,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from airflow_incoming.services.consumers import tables as t
 from airflow_incoming.services.consumers.clocks import run_at_once
 from airflow_incoming.services.consumers.conditions import is_met
 from airflow_incoming.services.consumers.deletions import deletions
+from airflow_incoming.services.consumers.entries import ask
 from airflow_incoming.services.consumers.moments import lock_dags, next_moment
 from airflow_incoming.services.consumers.plight import Plight, Waiting, plight_of
 from airflow_incoming.services.consumers.runs import create_run
@@ -49,7 +48,7 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
     if asked:
         # No later than the newest of them: so a backlog of thousands isn't given to one run.
         moment = max(plight.upto, *(one.timestamp for one in asked))
-        _queue(connection, dag_id, sorted({one.asset_id for one in asked}), moment)
+        ask(connection, {(one.asset_id, dag_id) for one in asked}, moment)
         log.info("DAG %s is asked again to run for %d asset events that no run has", dag_id, len(asked))
     return plight.is_cut and bool(settled)
 
@@ -93,18 +92,3 @@ def _renewed(connection: Connection, dag_id: str, late: Sequence[Waiting], now: 
         update(t.asset_event).where(t.asset_event.c.id.in_([one.id for one in free])).values(timestamp=moment)
     )
     return [replace(one, timestamp=moment) for one in free]
-
-
-def _queue(connection: Connection, dag_id: str, asset_ids: Sequence[int], moment: datetime) -> None:
-    rows = [{"asset_id": one, "target_dag_id": dag_id, "created_at": moment} for one in asset_ids]
-    connection.execute(_queueing(connection.dialect.name), rows)
-
-
-def _queueing(dialect: str) -> Any:
-    if dialect == "mysql":
-        statement = mysql.insert(t.queue)
-        return statement.on_duplicate_key_update(created_at=statement.inserted.created_at)
-    upsert = (postgresql if dialect == "postgresql" else sqlite).insert(t.queue)
-    return upsert.on_conflict_do_update(
-        index_elements=["asset_id", "target_dag_id"], set_={"created_at": upsert.excluded.created_at}
-    )

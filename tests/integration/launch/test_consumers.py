@@ -688,6 +688,28 @@ def test_a_scheduler_at_work_is_not_waited_for(stage: Stage) -> None:
     assert Counter(event for run in stage.runs(dag_id) for event in run).most_common(1)[0][1] == 1
 
 
+def test_an_entry_that_a_scheduler_has_taken_is_not_waited_for(stage: Stage) -> None:
+    """It may be at it for long; a batch goes on, and nothing is missed."""
+    if stage.bench.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite locks all or nothing")
+    dag_id = stage.deploy()
+    first = stage.dispatch()
+    with stage.bench.session() as scheduler, ThreadPoolExecutor() as pool:
+        row = select(DagModel.dag_id).where(DagModel.dag_id == dag_id)
+        scheduler.execute(row.with_for_update(key_share=True))
+        entry = select(AssetDagRunQueue.asset_id).where(AssetDagRunQueue.target_dag_id == dag_id)
+        scheduler.execute(entry.with_for_update())
+        dispatched = pool.submit(stage.dispatch)
+        try:
+            second = dispatched.result(timeout=2)
+        finally:
+            scheduler.rollback()
+    for _ in range(2):
+        stage.sweep()
+        stage.schedule()
+    assert sorted(event for run in stage.runs(dag_id) for event in run) == sorted([*first, *second])
+
+
 def test_two_dispatchers_at_once(stage: Stage) -> None:
     """The scheduler looks between two commits: whoever comes second is in the second run."""
     if stage.bench.engine.dialect.name == "sqlite":
@@ -703,6 +725,25 @@ def test_two_dispatchers_at_once(stage: Stage) -> None:
         slow.ask_for_runs(session)
     stage.schedule()
     stage.sweep()
+    stage.schedule()
+    assert stage.runs(dag_id) == [first, [str(event.id)]]
+
+
+def test_a_scheduler_that_takes_the_entry_meanwhile(stage: Stage) -> None:
+    """Between the asset event and the commit: a run is asked for again, before any sweep."""
+    if stage.bench.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+    dag_id = stage.deploy()
+    paused = stage.deploy("_too")
+    stage.pause(paused, paused=True)
+    first, event = stage.dispatch(), make_event()
+    one = pending(event, Configuration(assets=(f"{stage.name}_a",)), conf(event))
+    with stage.bench.session() as session:
+        stage.launcher.prepare(session, [one])
+        stage.launcher.launch(session, one)
+        stage.schedule()
+        stage.launcher.ask_for_runs(session)
+    assert (stage.runs(dag_id), stage.queued(dag_id), stage.queued(paused)) == ([first], ["a"], [])
     stage.schedule()
     assert stage.runs(dag_id) == [first, [str(event.id)]]
 
