@@ -53,7 +53,7 @@ def _middlewares() -> list[Any]:
                 "prefixes": PREFIXES,
                 "limits": guard_limits,
                 "refused": note_refused,
-                "bases": RECEIVER_PREFIXES,
+                "receivers": RECEIVER_PREFIXES,
             },
             "name": "Incoming guard",
         },

@@ -70,9 +70,9 @@ class Guard:
     """Reads each request under ``prefixes`` within the limits, then passes it on whole.
 
     ``limits`` may be a function; it is asked at the first request, not before. ``refused`` is told of
-    each request that is refused here: path, error, the sender's address, bytes read so far. ``bases`` are
-    prefixes at which, without anything behind them, there is nobody: without this Airflow's own pages would
-    answer there. So it is at paths that only some take for one below a prefix.
+    each request that is refused here: path, error, the sender's address, bytes read so far. ``receivers``
+    are the prefixes of receivers, by default all. At a prefix itself there is nobody: without this Airflow's
+    own pages would answer there. So it is at paths that only some take for one below the prefix.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Guard:
         prefixes: tuple[str, ...],
         limits: GuardLimits | Callable[[], GuardLimits],
         refused: Refused | None = None,
-        bases: tuple[str, ...] = (),
+        receivers: tuple[str, ...] | None = None,
     ) -> None:
         self._app = app
-        self._prefixes = prefixes
-        self._bases = bases
+        self.prefixes = prefixes
+        self._receivers = prefixes if receivers is None else receivers
         self._ask_limits = limits
         self._tell_refused = refused
         self._limits: GuardLimits | None = None
@@ -108,10 +108,10 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one request."""
-        prefix = prefix_of(scope, self._prefixes)
+        prefix = prefix_of(scope, self.prefixes)
         if prefix is None:
             if scope["type"] == "lifespan":
-                read_whole(receive, self._prefixes, scope.get("root_path", ""))
+                read_whole(receive, self.prefixes, scope.get("root_path", ""))
             await self._app(scope, receive, send)
             return
         with _Place(self, prefix) as place:
@@ -154,7 +154,7 @@ class Guard:
         if length is not None and length != len(body):
             raise InvalidHTTP("The request body doesn't have the length that Content-Length says.")
         path = get_route_path(scope)
-        if path in self._bases or is_nowhere(path):
+        if place.prefix in self._receivers and (path == place.prefix or is_nowhere(path)):
             raise EndpointNotFound()
         if not exact or (length is None and body):
             headers = with_length(headers, len(body))
@@ -185,11 +185,11 @@ class Guard:
 class _Place:
     """What one request occupies; everything is given back when the block is left, however that is."""
 
-    __slots__ = ("_guard", "_prefix", "_reading", "_taken", "closes", "complete", "held")
+    __slots__ = ("_guard", "_reading", "_taken", "closes", "complete", "held", "prefix")
 
     def __init__(self, guard: Guard, prefix: str) -> None:
         self._guard = guard
-        self._prefix = prefix
+        self.prefix = prefix
         self._reading = self._taken = 0
         self.held = 0
         self.complete = False
@@ -212,7 +212,7 @@ class _Place:
         self._reading = 1
 
     def _free(self) -> None:
-        self._guard._occupied[self._prefix] -= self._taken
+        self._guard._occupied[self.prefix] -= self._taken
         self._taken = 0
 
     def freeing(self, send: Send) -> Send:
@@ -221,7 +221,7 @@ class _Place:
         A client that keeps all places busy sends its next request before the application has returned
         from the last. Only on the bridge are places so few that it would meet a refusal.
         """
-        if not self._prefix.startswith(BRIDGE):
+        if not self.prefix.startswith(BRIDGE):
             return send
 
         async def send_and_free(message: Message) -> None:
@@ -236,13 +236,13 @@ class _Place:
         if self._is_full(limits):
             raise Overloaded()
         self._guard._reading -= self._reading
-        self._guard._occupied[self._prefix] += 1
+        self._guard._occupied[self.prefix] += 1
         self._reading, self._taken = 0, 1
 
     def _is_full(self, limits: GuardLimits) -> bool:
-        bridged = self._prefix.startswith(BRIDGE)
+        bridged = self.prefix.startswith(BRIDGE)
         most = limits.max_bridge_concurrency if bridged else limits.max_concurrency
-        return self._guard._occupied[self._prefix] >= most
+        return self._guard._occupied[self.prefix] >= most
 
     def hold(self, size: int, limits: GuardLimits) -> None:
         """Account for bytes that were read. Raises BodyTooLarge or Overloaded."""

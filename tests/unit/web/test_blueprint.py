@@ -52,7 +52,7 @@ def flask_app(container: Any) -> flask.Flask:
 @pytest.fixture
 def application(flask_app: flask.Flask, container: Any) -> Starlette:
     bases = ("/incoming", "/pluginsv2/incoming")
-    guard = Middleware(Guard, prefixes=bases, limits=GuardLimits(), bases=bases)
+    guard = Middleware(Guard, prefixes=bases, limits=GuardLimits())
     app = Starlette(middleware=[guard])
     app.mount("/incoming", create_receiver_app(lambda: container))
     app.mount("/pluginsv2", bridge(flask_app))
