@@ -29,8 +29,9 @@ CHECKS = {
 }
 #: Folders of tests/, from what needs nothing to what needs most.
 ROOMS = ("unit", "contract", "migrations", "integration", "e2e", "faults")
-#: Rooms that wait for Airflow and a browser most of their time, so that both take little longer than one.
-SIDE_BY_SIDE = frozenset({"integration", "e2e"})
+#: Rooms that take little longer together than the longest of them: those that compute beside those that wait
+#: for databases, and those that wait for Airflow and a browser most of their time.
+SIDE_BY_SIDE = (frozenset({"unit", "contract", "migrations"}), frozenset({"integration", "e2e"}))
 #: What pytest says when a room has no test in it.
 NO_TESTS = 5
 #: Seconds after which a check or a room is given up.
@@ -88,7 +89,7 @@ def _groups(rooms: Sequence[str]) -> list[list[str]]:
     """Return rooms in their order; those that are run side by side in one group."""
     groups: list[list[str]] = []
     for room in rooms:
-        if groups and SIDE_BY_SIDE.issuperset((room, *groups[-1])):
+        if groups and any(together.issuperset((room, *groups[-1])) for together in SIDE_BY_SIDE):
             groups[-1].append(room)
         else:
             groups.append([room])

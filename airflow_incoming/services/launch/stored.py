@@ -72,7 +72,7 @@ class _Place:
                 self._newest = connection.scalar(select(func.max(self._table.c.id))) or 0
             self._seen = max(self._newest - MOST, 0) if self._seen is None else self._seen
             return self._seen < self._newest
-        upto = self._seen + PIECE
+        upto = min(self._seen + PIECE, self._newest)
         self._write(self._look(self._seen, upto))
         self._seen = upto
         return True

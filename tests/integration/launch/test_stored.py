@@ -19,18 +19,14 @@ POISON: dict[str, Any] = {"n": 2**64, "m": 1e300, "low": -1e19, "fine": 7, "nest
 HARMLESS = {"n": "18446744073709551616", "fine": 7, "nested": {"by hand": 1}}
 
 
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "PIECE", 2)
-
-
 def packed(value: Any) -> Any:
     """Return a value as one of Airflow's processes gets it from another."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
 
 
-def test_runs(bench: Workbench, launcher: AirflowLauncher) -> None:
+def test_runs(bench: Workbench, launcher: AirflowLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are mended, also what has failed and may be cleared; those of others stay as they are."""
+    monkeypatch.setattr(stored, "PIECE", 2)
     events = [make_event() for _ in range(5)]
     for event in events:
         bench.launch(launcher, event, POISON | {"_incoming.event_id": str(event.id)}, dags=("one_task",))
