@@ -16,7 +16,7 @@ from typing import Any
 from airflow_incoming.core.messages import Event
 from airflow_incoming.db.engine import transaction
 from airflow_incoming.services import dispatch, intake
-from airflow_incoming.services.consumers import discovery, requeueing, sweep
+from airflow_incoming.services.consumers import discovery, plight, sweep
 from airflow_incoming.services.launch import launcher, lookup, rows, singly, together
 from airflow_incoming.stores import inbox, queue
 from airflow_incoming.stores.dedup import Known, Memory
@@ -131,13 +131,14 @@ def time_of_the_first() -> None:
 
 def ask_again() -> None:
     """Ask for runs of what came, and don't look whether one has it already."""
-    waiting = requeueing._waiting
+    waiting = plight._waiting
 
     def unsettled(connection: Any, dag_id: str) -> Any:
         return [replace(one, settled=False) for one in waiting(connection, dag_id)]
 
-    requeueing._waiting = unsettled
+    plight._waiting = unsettled
     discovery._got = lambda *_: set()
+    sweep.Sweep._settle = lambda _: None  # type: ignore[method-assign]
 
 
 VARIANTS: dict[str, Callable[[], None]] = {
