@@ -93,7 +93,7 @@ def test_what_a_watcher_starts(house: House, admin: Session) -> None:
     assert event_id in listed(admin.get("/dag/by_asset"))
     assert "by watchers of assets" in admin.get("/dag/by_asset").text
     assert "by watchers of assets" in admin.get("/integrations/", params={"q": "watched"}).text
-    assert "Watchers listen to it, of the assets" in admin.get(f"/events/{event_id}").text
+    assert "listen to it: what they want starts DAGs" in admin.get(f"/events/{event_id}").text
     conf = {"order.id": "seen", "_incoming.event_id": event_id, "_incoming.integration": "watched"}
     emit(house, conf)
     wait_until(lambda: runs_of(house, event_id) != [], seconds=120, what="a run")
