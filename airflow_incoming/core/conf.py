@@ -23,10 +23,10 @@ from airflow_incoming.core.payload import (
     MIN_INTEGER,
     parse_portable,
 )
-from airflow_incoming.core.redaction import passed_on, storable_text
+from airflow_incoming.core.redaction import passed_on, shown_name, storable_text
 
-#: Characters of a parameter's name that are shown.
-NAME_SHOWN = 200
+#: What names the event in every conf of ours.
+EVENT_ID = "_incoming.event_id"
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -50,7 +50,7 @@ def build_conf(
     flat = flatten(parse_portable(body), max_parameters=max_parameters, max_size=max_size)
     return {
         **flat,
-        "_incoming.event_id": str(event_id),
+        EVENT_ID: str(event_id),
         "_incoming.integration": integration,
         "_incoming.received_at": received_at.astimezone(timezone.utc).isoformat(),
         **{
@@ -82,7 +82,7 @@ def uncarriable(conf: Mapping[str, Any]) -> str | None:
         return None
     for name, value in conf.items():
         if not (can_carry(value) and can_carry(name)):
-            return storable_text(name[:NAME_SHOWN])
+            return shown_name(name)
     return None
 
 
@@ -100,14 +100,6 @@ def _is_ordinary(conf: Mapping[str, Any]) -> bool:
     )
 
 
-def portable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values that weren't made here; numbers that Airflow can't carry are text, in Python's digits."""
-    return {
-        name: json.dumps(value) if isinstance(value, int | float) and not can_carry(value) else value
-        for name, value in values.items()
-    }
-
-
 def can_carry(value: object) -> bool:
     """Tell whether every part of Airflow can carry the value of a parameter, or its name."""
     if isinstance(value, str):
@@ -117,6 +109,42 @@ def can_carry(value: object) -> bool:
     if isinstance(value, int):
         return MIN_INTEGER <= value <= MAX_INTEGER
     return value is None or value in ({}, [])
+
+
+def is_carried(value: Any) -> bool:
+    """Tell whether Airflow can carry a value, however nested; what isn't plain data is its own matter."""
+    if isinstance(value, Mapping):
+        return all(is_carried(key) and is_carried(member) for key, member in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(is_carried, value))
+    return not isinstance(value, str | int | float) or can_carry(value)
+
+
+def carried(value: Any) -> Any:
+    """Return a value that wasn't made here as Airflow can carry it, however nested.
+
+    Numbers that it can't are text, in Python's digits, and text is what every part can store.
+    """
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, Mapping):
+        return {carried(key): carried(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [carried(member) for member in value]
+    if isinstance(value, set | frozenset):
+        return {carried(member) for member in value}
+    return value if is_carried(value) else repr(value)
+
+
+def conf_in(extra: object) -> tuple[Mapping[str, Any], bool]:
+    """Return the conf in an asset event's extra, and whether Airflow wrapped it: so a watcher has yielded it.
+
+    Not by what Airflow writes beside it, which a body may have a field of that name for; no field of a
+    body is called ``_incoming.event_id``.
+    """
+    conf = extra if isinstance(extra, Mapping) else {}
+    payload = conf.get("payload")
+    return (payload, True) if EVENT_ID not in conf and isinstance(payload, Mapping) else (conf, False)
 
 
 def conf_size(conf: Mapping[str, Any]) -> int:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from airflow_incoming.core.errors import MalformedJSON, UnstorableJSON, UnsupportedMediaType
 from airflow_incoming.core.flatten import MAX_DEPTH, join_path
+from airflow_incoming.core.redaction import shown_name
 
 MAX_DIGITS = 4300  # what Python parses by default; longer integers take quadratic time
 
@@ -45,7 +46,6 @@ _NUMBERS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _ESCAPED_NUL_OR_SURROGATE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _ESCAPED_BACKSLASH_OR_PAIR = re.compile(rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _UNSTORABLE_CHARACTER = re.compile("[\x00\ud800-\udfff]")
-_NAME_SHOWN = 200
 _NO_CONTAINER = "The request body must be a JSON object or array."
 _ENCODED_TWICE = (
     "The request body was encoded as JSON twice: it is a string that holds the object or array to send."
@@ -221,9 +221,7 @@ def _refuse_unstorable(text: str) -> None:
         raise MalformedJSON(_NO_CONTAINER)
     if found := _first_problem(value, ()):
         path, problem = found
-        name = _UNSTORABLE_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", join_path(path))
-        shown = name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}…"
-        raise UnstorableJSON(problem, parameter=shown)
+        raise UnstorableJSON(problem, parameter=shown_name(join_path(path)))
 
 
 def _first_problem(value: object, path: tuple[str, ...]) -> tuple[tuple[str, ...], str] | None:

@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, unquote_plus
 from airflow_incoming.core.parameters import is_sensitive_header, is_sensitive_query
 
 REDACTED = "[redacted]"
+#: Characters of a parameter's name that are shown.
+NAME_SHOWN = 200
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 #: A JWT (or JWE), an API key of ours, what a scheme announces: secrets, whatever they are called.
@@ -62,6 +64,12 @@ def storable_text(text: str) -> str:
     Only for what surrounds a payload: a payload is never changed, it is refused.
     """
     return text if text.isprintable() else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a parameter as errors and logs show it: storable, and not endless."""
+    shown = storable_text(name)
+    return shown if len(shown) <= NAME_SHOWN else f"{shown[:NAME_SHOWN]}…"
 
 
 def _may_hold_secrets(text: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from airflow_incoming.core.conf import EVENT_ID, conf_in
 from airflow_incoming.core.errors import IncomingError
 from airflow_incoming.core.flatten import unflatten
 
@@ -39,17 +40,17 @@ class IncomingEvent:
     @classmethod
     def from_conf(cls, conf: Mapping[str, Any]) -> IncomingEvent:
         """Return the event of a conf, or of what a task has waited for. Raises NotStartedByEvent."""
-        if f"{_ABOUT}event_id" not in conf:
-            raise NotStartedByEvent(f"This is no event: it has no {_ABOUT}event_id.")
+        if EVENT_ID not in conf:
+            raise NotStartedByEvent(f"This is no event: it has no {EVENT_ID}.")
         try:
             received_at = datetime.fromisoformat(conf[f"{_ABOUT}received_at"])
         except (KeyError, TypeError, ValueError) as error:
             raise NotStartedByEvent(
-                f"This is no event: it has an {_ABOUT}event_id, but {_ABOUT}received_at is no ISO 8601 time. "
+                f"This is no event: it has an {EVENT_ID}, but {_ABOUT}received_at is no ISO 8601 time. "
                 "Replay the event in Airflow's Incoming pages, or pass on all of its conf."
             ) from error
         return cls(
-            event_id=str(conf[f"{_ABOUT}event_id"]),
+            event_id=str(conf[EVENT_ID]),
             integration=str(conf.get(f"{_ABOUT}integration", "")),
             received_at=received_at,
             headers={name.removeprefix(_HEADER): conf[name] for name in conf if name.startswith(_HEADER)},
@@ -86,7 +87,7 @@ def incoming_event(context: Mapping[str, Any] | None = None) -> IncomingEvent:
         )
     raise NotStartedByEvent(
         "This DAG run was not started by an event: neither its conf nor an asset event that triggered it has "
-        f"{_ABOUT}event_id. To run it by hand, replay an event in Airflow's Incoming pages."
+        f"{EVENT_ID}. To run it by hand, replay an event in Airflow's Incoming pages."
     )
 
 
@@ -99,9 +100,9 @@ def incoming_events(context: Mapping[str, Any] | None = None) -> tuple[IncomingE
     if (event := event_of_conf(context)) is not None:
         return (event,)
     by_asset = context.get("triggering_asset_events") or {}
-    confs = [_conf_of(event.extra or {}) for events in by_asset.values() for event in events]
+    confs = [conf_in(event.extra)[0] for events in by_asset.values() for event in events]
     # An event may have updated several assets of one DAG, or come under an alias, too.
-    found = {conf[f"{_ABOUT}event_id"]: conf for conf in confs if f"{_ABOUT}event_id" in conf}
+    found = {conf[EVENT_ID]: conf for conf in confs if EVENT_ID in conf}
     # Airflow gives them by asset. Ids are UUIDv7: ordering by id is ordering by time of arrival.
     return tuple(IncomingEvent.from_conf(found[event_id]) for event_id in sorted(found, key=str))
 
@@ -110,16 +111,7 @@ def event_of_conf(context: Mapping[str, Any]) -> IncomingEvent | None:
     """Return the event whose data is the DAG run's conf; None where that is of no event."""
     run = context.get("dag_run")
     conf = (run.conf if run is not None else None) or {}
-    return IncomingEvent.from_conf(conf) if f"{_ABOUT}event_id" in conf else None
-
-
-def _conf_of(extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what an asset event carries; Airflow wraps what a watcher's trigger has yielded.
-
-    A body may have fields that are named as Airflow's are, but none that is named as ours.
-    """
-    payload = extra.get("payload")
-    return payload if f"{_ABOUT}event_id" not in extra and isinstance(payload, Mapping) else extra
+    return IncomingEvent.from_conf(conf) if EVENT_ID in conf else None
 
 
 def _running_context() -> Mapping[str, Any]:

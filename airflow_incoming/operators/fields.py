@@ -7,13 +7,12 @@ sends it, with nothing in the task's log. Templates give such values where a DAG
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_incoming.core.conf import can_carry
-from airflow_incoming.core.redaction import storable_text
+from airflow_incoming.core.conf import carried, is_carried
+from airflow_incoming.operators.payloads import as_text
 
 
 class CarriedFields(BaseOperator):
@@ -38,29 +37,5 @@ class CarriedFields(BaseOperator):
         if is_carried(value):
             return value
         if name in self.payload_fields:
-            from airflow_incoming.operators.payloads import as_text
-
             return as_text(value)
         return carried(value)
-
-
-def is_carried(value: Any) -> bool:
-    """Tell whether Airflow can carry a value; of objects that aren't plain data it knows that itself."""
-    if isinstance(value, Mapping):
-        return all(is_carried(key) and is_carried(member) for key, member in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(is_carried, value))
-    return not isinstance(value, str | int | float) or can_carry(value)
-
-
-def carried(value: Any) -> Any:
-    """Return a value with numbers that Airflow can't carry as text, and with text that every part can."""
-    if isinstance(value, str):
-        return storable_text(value)
-    if isinstance(value, Mapping):
-        return {carried(key): carried(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [carried(member) for member in value]
-    if isinstance(value, set | frozenset):
-        return {carried(member) for member in value}
-    return value if is_carried(value) else repr(value)

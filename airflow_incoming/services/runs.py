@@ -10,8 +10,9 @@ from uuid import UUID
 from airflow.utils.sqlalchemy import UtcDateTime
 from sqlalchemy import JSON, Boolean, Connection, Integer, String, column, select, table
 
+from airflow_incoming.core.conf import conf_in
 from airflow_incoming.core.messages import Started
-from airflow_incoming.services.watchers import carried_by, event_named_by
+from airflow_incoming.services.watchers import BY_USERS, event_named_by
 
 #: The few columns that we read; Airflow's models would bring their relations and their cost.
 _run = table(
@@ -127,10 +128,10 @@ def claimed_by_assets(connection: Connection, dag_id: str, run_id: str, *, limit
     )
     found = []
     for row in connection.execute(query):
-        conf, by_watcher = carried_by(row.extra)
+        conf, by_watcher = conf_in(row.extra)
         event_id = event_named_by(conf)
         # Airflow marks what its API and its tasks have made: they may write the same.
-        forged = by_watcher and ("from_rest_api" in row.extra or row.source_dag_id is not None)
+        forged = by_watcher and (BY_USERS in row.extra or row.source_dag_id is not None)
         if event_id is not None and not forged:
             integration = conf.get("_incoming.integration") if by_watcher else None
             found.append(Claimed(event_id=event_id, uri=row.uri, name=row.name, integration=integration))

@@ -10,12 +10,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Integer, String, Text, column, select, table
 
+from airflow_incoming.core.conf import EVENT_ID
+
 log = logging.getLogger(__name__)
 
 #: How Airflow names our trigger for watchers.
 TRIGGER = "airflow_incoming.triggers.event.IncomingEventTrigger"
-#: What names the event in every conf of ours.
-MARK = "_incoming.event_id"
+#: What Airflow adds to the extra of asset events that users of its API make.
+BY_USERS = "from_rest_api"
 
 _trigger = table("trigger", column("id", Integer), column("classpath", String), column("kwargs", Text))
 _watcher = table("asset_watcher", column("asset_id", Integer), column("trigger_id", Integer))
@@ -56,21 +58,9 @@ def watched_assets(connection: Connection, *, dag_id: str | None = None) -> list
     return list(dict.fromkeys(found))
 
 
-def carried_by(extra: object) -> tuple[Mapping[str, Any], bool]:
-    """Return the conf in an asset event's extra, and whether Airflow wrapped it: so a watcher has yielded it.
-
-    Not by what Airflow writes beside it, which a body may have a field of that name for; no field of a
-    body is called ``_incoming.event_id``.
-    """
-    conf = extra if isinstance(extra, dict) else {}
-    if MARK in conf or not isinstance(conf.get("payload"), dict):
-        return conf, False
-    return conf["payload"], True
-
-
 def event_named_by(conf: Mapping[str, Any]) -> UUID | None:
     """Return the event that a conf says it is of; None where it says nothing of the kind."""
-    named = conf.get(MARK)
+    named = conf.get(EVENT_ID)
     try:
         return UUID(named) if isinstance(named, str) else None
     except ValueError:

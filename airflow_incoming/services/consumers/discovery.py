@@ -12,11 +12,12 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, Text, cast, func, select
 from sqlalchemy.orm import Session
 
+from airflow_incoming.core.conf import EVENT_ID, conf_in
 from airflow_incoming.db.tables import event as incoming_event
 from airflow_incoming.services.consumers import tables as t
 from airflow_incoming.services.consumers.deletions import deletions, oldest_runs
 from airflow_incoming.services.consumers.outlook import assets_named
-from airflow_incoming.services.watchers import MARK, carried_by, event_named_by
+from airflow_incoming.services.watchers import BY_USERS, event_named_by
 from airflow_incoming.stores import unconsumed
 from airflow_incoming.stores.unconsumed import Mark, Unconsumed
 
@@ -29,8 +30,6 @@ LATE, MOST_MISSING = timedelta(minutes=10), 500
 PROMPT = timedelta(minutes=1)
 #: One that is older than this, and older than all runs, was in a run that was cleaned away: not just late.
 LONG = timedelta(hours=1)
-#: What Airflow adds to the extra of asset events that users of its API make.
-BY_USERS = "from_rest_api"
 #: How far the first look of all goes back.
 FIRST_LOOK = timedelta(days=7)
 
@@ -107,7 +106,7 @@ def _ours(connection: Connection, ids: Sequence[int]) -> list[Found]:
             select(event.c.id, event.c.asset_id, event.c.timestamp, content.label("content"))
             .where(event.c.id.in_(ids[start : start + READ]))
             .where(event.c.source_dag_id.is_(None), event.c.partition_key.is_(None))
-            .where(content.contains(f'"{MARK}"', autoescape=True))
+            .where(content.contains(f'"{EVENT_ID}"', autoescape=True))
         )
         found += [one for row in connection.execute(query) if (one := _found(row)) is not None]
     return _genuine(connection, found)
@@ -115,7 +114,7 @@ def _ours(connection: Connection, ids: Sequence[int]) -> list[Found]:
 
 def _found(row: Row[Any]) -> Found | None:
     extra = json.loads(row.content)
-    conf, by_watcher = carried_by(extra)
+    conf, by_watcher = conf_in(extra)
     event_id = event_named_by(conf)
     is_doubtful = isinstance(extra, dict) and BY_USERS in extra
     if event_id is None or (by_watcher and is_doubtful):

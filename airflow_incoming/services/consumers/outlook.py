@@ -10,11 +10,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Select, Text, cast, func, or_, select
 
+from airflow_incoming.core.conf import EVENT_ID
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db import tables
 from airflow_incoming.services.consumers import tables as t
 from airflow_incoming.services.consumers.conditions import holds
-from airflow_incoming.services.watchers import MARK, watched_assets
+from airflow_incoming.services.watchers import watched_assets
 from airflow_incoming.stores import unconsumed
 
 #: How long after an event was dispatched its asset event is looked for.
@@ -158,7 +159,7 @@ def _made(
         event.c.asset_id.in_(sorted(assets)), event.c.source_dag_id.is_(None)
     )
     soon = event.c.timestamp.between(since, since + SOON)
-    ours = cast(event.c.extra, Text).contains(f'"{MARK}": "{event_id}"', autoescape=True)
+    ours = cast(event.c.extra, Text).contains(f'"{EVENT_ID}": "{event_id}"', autoescape=True)
     # Two questions, because no index knows one that is asked with "or".
     rows = [*connection.execute(query.where(event.c.id.in_(known)))] if known else []
     rows += connection.execute(query.where(soon, ours))

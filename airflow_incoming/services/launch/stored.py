@@ -16,7 +16,7 @@ from airflow.models.asset import AssetEvent
 from airflow.models.dagrun import DagRun
 from sqlalchemy import Column, ColumnElement, Engine, Table, Text, bindparam, cast, func, select, update
 
-from airflow_incoming.core.conf import portable
+from airflow_incoming.core.conf import EVENT_ID, carried, conf_in
 from airflow_incoming.db.engine import reading, transaction
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ PIECE = 200
 MOST = 50_000
 #: How a number that isn't portable looks in JSON, as databases write it.
 _LARGE = r"[0-9]{19}|[0-9][eE]\+?[0-9]"
-_MARK = '"_incoming.event_id"'
 
 
 class StoredValues:
@@ -38,8 +37,8 @@ class StoredValues:
         events: Table = AssetEvent.__table__
         ours = runs.c.run_id.startswith("incoming__", autoescape=True)
         self._places = [
-            _Place(engine, runs.c.conf, ours, portable),
-            _Place(engine, events.c.extra, events.c.source_dag_id.is_(None), _portable_extra),
+            _Place(engine, runs.c.conf, ours, carried),
+            _Place(engine, events.c.extra, events.c.source_dag_id.is_(None), _carried_extra),
         ]
 
     def mend(self) -> bool:
@@ -84,7 +83,7 @@ class _Place:
             self._table.c.id > after,
             self._table.c.id <= upto,
             self._ours,
-            content.contains(_MARK, autoescape=True),
+            content.contains(f'"{EVENT_ID}"', autoescape=True),
             content.regexp_match(_LARGE),
         )
         found = {}
@@ -110,9 +109,9 @@ class _Place:
         log.warning(said, len(found), self._table.name)
 
 
-def _portable_extra(extra: dict[str, Any]) -> dict[str, Any]:
+def _carried_extra(extra: dict[str, Any]) -> dict[str, Any]:
     """Return what an asset event carries; a watcher's is wrapped by Airflow, and others' is theirs."""
-    payload = extra.get("payload")
-    if "_incoming.event_id" not in extra and isinstance(payload, dict) and "_incoming.event_id" in payload:
-        return {**extra, "payload": portable(payload)}
-    return portable(extra) if "_incoming.event_id" in extra else extra
+    conf, is_wrapped = conf_in(extra)
+    if EVENT_ID not in conf:
+        return extra
+    return {**extra, "payload": carried(conf)} if is_wrapped else dict(carried(conf))
