@@ -7,34 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from airflow.utils.sqlalchemy import UtcDateTime
-from sqlalchemy import JSON, Boolean, Connection, Integer, String, column, select, table
+from sqlalchemy import Connection, select
 
 from airflow_incoming.core.conf import conf_in
 from airflow_incoming.core.messages import Started
+from airflow_incoming.services import airflow_tables as t
 from airflow_incoming.services.watchers import BY_USERS, event_named_by
-
-#: The few columns that we read; Airflow's models would bring their relations and their cost.
-_run = table(
-    "dag_run",
-    column("id", Integer),
-    column("dag_id", String),
-    column("run_id", String),
-    column("state", String),
-    column("start_date", UtcDateTime),
-    column("end_date", UtcDateTime),
-)
-_dag = table("dag", column("dag_id", String), column("is_paused", Boolean))
-_asset = table("asset", column("id", Integer), column("uri", String), column("name", String))
-_asset_event = table(
-    "asset_event",
-    column("id", Integer),
-    column("asset_id", Integer),
-    column("source_dag_id", String),
-    column("extra", JSON),
-)
-_consumed = table("dagrun_asset_event", column("dag_run_id", Integer), column("event_id", Integer))
-_reference = table("dag_schedule_asset_reference", column("asset_id", Integer), column("dag_id", String))
 
 #: States that a run stays in.
 ENDED = frozenset({"success", "failed", "deleted"})
@@ -78,9 +56,16 @@ def states_of(connection: Connection, started: Sequence[Started]) -> dict[tuple[
     dag_ids = sorted({dag_id for dag_id, _ in wanted if dag_id})
     run_ids = sorted({run_id for _, run_id in wanted if run_id})
     query = (
-        select(_run, _dag.c.is_paused)
-        .select_from(_run.outerjoin(_dag, _dag.c.dag_id == _run.c.dag_id))
-        .where(_run.c.dag_id.in_(dag_ids), _run.c.run_id.in_(run_ids))
+        select(
+            t.run.c.dag_id,
+            t.run.c.run_id,
+            t.run.c.state,
+            t.run.c.start_date,
+            t.run.c.end_date,
+            t.dag.c.is_paused,
+        )
+        .select_from(t.run.outerjoin(t.dag, t.dag.c.dag_id == t.run.c.dag_id))
+        .where(t.run.c.dag_id.in_(dag_ids), t.run.c.run_id.in_(run_ids))
     )
     found = {
         (row.dag_id, row.run_id): Run(
@@ -103,9 +88,9 @@ def states_of(connection: Connection, started: Sequence[Started]) -> dict[tuple[
 def scheduling_assets(connection: Connection, dag_id: str) -> set[str]:
     """Return the URIs and names of the assets whose events start a DAG."""
     query = (
-        select(_asset.c.uri, _asset.c.name)
-        .select_from(_asset.join(_reference, _reference.c.asset_id == _asset.c.id))
-        .where(_reference.c.dag_id == dag_id)
+        select(t.asset.c.uri, t.asset.c.name)
+        .select_from(t.asset.join(t.reference, t.reference.c.asset_id == t.asset.c.id))
+        .where(t.reference.c.dag_id == dag_id)
     )
     return {text for row in connection.execute(query) for text in (row.uri, row.name)}
 
@@ -116,14 +101,14 @@ def claimed_by_assets(connection: Connection, dag_id: str, run_id: str, *, limit
     Whoever may create asset events may name any event, so ask the event whether it is true.
     """
     query = (
-        select(_asset_event.c.extra, _asset_event.c.source_dag_id, _asset.c.uri, _asset.c.name)
+        select(t.asset_event.c.extra, t.asset_event.c.source_dag_id, t.asset.c.uri, t.asset.c.name)
         .select_from(
-            _run.join(_consumed, _consumed.c.dag_run_id == _run.c.id)
-            .join(_asset_event, _asset_event.c.id == _consumed.c.event_id)
-            .join(_asset, _asset.c.id == _asset_event.c.asset_id)
+            t.run.join(t.consumed, t.consumed.c.dag_run_id == t.run.c.id)
+            .join(t.asset_event, t.asset_event.c.id == t.consumed.c.event_id)
+            .join(t.asset, t.asset.c.id == t.asset_event.c.asset_id)
         )
-        .where(_run.c.dag_id == dag_id, _run.c.run_id == run_id)
-        .order_by(_asset_event.c.id.desc())
+        .where(t.run.c.dag_id == dag_id, t.run.c.run_id == run_id)
+        .order_by(t.asset_event.c.id.desc())
         .limit(limit)
     )
     found = []

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, String, Text, column, select, table
+from sqlalchemy import Connection, select
 
 from airflow_incoming.core.conf import EVENT_ID
+from airflow_incoming.services import airflow_tables as t
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +19,6 @@ log = logging.getLogger(__name__)
 TRIGGER = "airflow_incoming.triggers.event.IncomingEventTrigger"
 #: What Airflow adds to the extra of asset events that users of its API make.
 BY_USERS = "from_rest_api"
-
-_trigger = table("trigger", column("id", Integer), column("classpath", String), column("kwargs", Text))
-_watcher = table("asset_watcher", column("asset_id", Integer), column("trigger_id", Integer))
-_asset = table("asset", column("id", Integer), column("name", String))
-_reference = table("dag_schedule_asset_reference", column("asset_id", Integer), column("dag_id", String))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,15 +36,15 @@ def watched_assets(connection: Connection, *, dag_id: str | None = None) -> list
     A watcher that can't be read, because the Fernet key is another one, is left out.
     """
     query = (
-        select(_watcher.c.asset_id, _asset.c.name, _trigger.c.kwargs)
-        .join(_trigger, _trigger.c.id == _watcher.c.trigger_id)
-        .join(_asset, _asset.c.id == _watcher.c.asset_id)
-        .where(_trigger.c.classpath == TRIGGER)
-        .order_by(_asset.c.name)
+        select(t.watcher.c.asset_id, t.asset.c.name, t.trigger.c.kwargs)
+        .join(t.trigger, t.trigger.c.id == t.watcher.c.trigger_id)
+        .join(t.asset, t.asset.c.id == t.watcher.c.asset_id)
+        .where(t.trigger.c.classpath == TRIGGER)
+        .order_by(t.asset.c.name)
     )
     if dag_id is not None:
         query = query.where(
-            _watcher.c.asset_id.in_(select(_reference.c.asset_id).where(_reference.c.dag_id == dag_id))
+            t.watcher.c.asset_id.in_(select(t.reference.c.asset_id).where(t.reference.c.dag_id == dag_id))
         )
     found = [
         Watched(asset_id=row.asset_id, asset=row.name, integration=name)

@@ -16,7 +16,7 @@ from typing import Any
 from airflow_incoming.core.messages import Event
 from airflow_incoming.db.engine import transaction
 from airflow_incoming.services import dispatch, intake
-from airflow_incoming.services.consumers import discovery, plight, sweep
+from airflow_incoming.services.consumers import discovery, sweep, undelivered
 from airflow_incoming.services.launch import launcher, lookup, rows, singly, together
 from airflow_incoming.stores import inbox, queue
 from airflow_incoming.stores.dedup import Known, Memory
@@ -131,12 +131,12 @@ def time_of_the_first() -> None:
 
 def ask_again() -> None:
     """Ask for runs of what came, and don't look whether one has it already."""
-    waiting = plight._waiting
+    waiting = undelivered._waiting
 
     def unsettled(connection: Any, dag_id: str) -> Any:
         return [replace(one, settled=False) for one in waiting(connection, dag_id)]
 
-    plight._waiting = unsettled
+    undelivered._waiting = unsettled
     discovery._got = lambda *_: set()
     sweep.Sweep._settle = lambda _: None  # type: ignore[method-assign]
 

@@ -12,22 +12,22 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 from airflow_incoming.services.consumers.conditions import is_met
 from airflow_incoming.services.consumers.moments import BY_ASSETS
-from airflow_incoming.services.consumers.plight import LOOKED_AT, Plight
 from airflow_incoming.services.consumers.runs import create_run
+from airflow_incoming.services.consumers.undelivered import LOOKED_AT, Undelivered
 from airflow_incoming.stores import unconsumed
 
 
-def run_at_once(session: Session, dag_id: str, plight: Plight, now: datetime) -> None:
+def run_at_once(session: Session, dag_id: str, undelivered: Undelivered, now: datetime) -> None:
     """Make a run, of now, that gets what a DAG waits for, and what the queue asks for beside it.
 
     Where that isn't enough for its condition, it waits for the other assets. The caller has locked the DAG.
     """
     connection = session.connection()
-    waiting = plight.unsettled
-    if not is_met(connection, dag_id, {one.asset_id for one in waiting} | set(plight.queued)):
+    waiting = undelivered.unsettled
+    if not is_met(connection, dag_id, {one.asset_id for one in waiting} | set(undelivered.queued)):
         return
     ids = dict.fromkeys([one.id for one in waiting] + _asked_for(connection, dag_id, now))
     if create_run(session, dag_id, list(ids), run_after=now):

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 
 
 def is_met(connection: Connection, dag_id: str, asset_ids: Collection[int]) -> bool:

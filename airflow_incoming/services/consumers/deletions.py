@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 from airflow_incoming.services.consumers.moments import BY_ASSETS
 
 #: What Airflow's audit log calls the deletion of one run, and what is done to many: some of it deletions.

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from airflow_incoming.core.conf import EVENT_ID, conf_in
 from airflow_incoming.db.tables import event as incoming_event
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 from airflow_incoming.services.consumers.deletions import deletions, oldest_runs
 from airflow_incoming.services.consumers.outlook import assets_named
 from airflow_incoming.services.watchers import BY_USERS, event_named_by

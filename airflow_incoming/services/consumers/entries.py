@@ -11,7 +11,7 @@ from airflow.configuration import conf
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 
 
 def ask(connection: Connection, pairs: Collection[tuple[int, str]], moment: datetime) -> None:

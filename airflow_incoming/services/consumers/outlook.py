@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, Text, cast, func, or_, select
 from airflow_incoming.core.conf import EVENT_ID
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db import tables
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 from airflow_incoming.services.consumers.conditions import holds
 from airflow_incoming.services.watchers import watched_assets
 from airflow_incoming.stores import unconsumed

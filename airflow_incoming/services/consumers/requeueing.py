@@ -10,14 +10,14 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 from sqlalchemy.orm import Session
 
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 from airflow_incoming.services.consumers.clocks import run_at_once
 from airflow_incoming.services.consumers.conditions import is_met
 from airflow_incoming.services.consumers.deletions import deletions
 from airflow_incoming.services.consumers.entries import ask
 from airflow_incoming.services.consumers.moments import lock_dags, next_moment
-from airflow_incoming.services.consumers.plight import Plight, Waiting, plight_of
 from airflow_incoming.services.consumers.runs import create_run
+from airflow_incoming.services.consumers.undelivered import Undelivered, UndeliveredEvent, undelivered_to
 from airflow_incoming.stores import unconsumed
 
 log = logging.getLogger(__name__)
@@ -34,39 +34,39 @@ def requeue(session: Session, dag_id: str, now: datetime) -> bool:
     connection = session.connection()
     if not lock_dags(connection, [dag_id]):
         return False
-    plight = plight_of(connection, dag_id)
-    if settled := plight.settled:
+    undelivered = undelivered_to(connection, dag_id)
+    if settled := undelivered.settled:
         unconsumed.remove(connection, dag_id, settled)
-    if plight.unsettled:
-        plight = _without_deleted(connection, dag_id, plight)
-    if plight.is_ahead(now):
-        run_at_once(session, dag_id, plight, now)
-        return plight.is_cut and bool(settled)
-    asked = list(plight.stranded)
-    if late := plight.late:
-        asked += _catch_up(session, dag_id, late, plight.floor, now)
+    if undelivered.unsettled:
+        undelivered = _without_deleted(connection, dag_id, undelivered)
+    if undelivered.is_ahead(now):
+        run_at_once(session, dag_id, undelivered, now)
+        return undelivered.is_cut and bool(settled)
+    asked = list(undelivered.stranded)
+    if late := undelivered.late:
+        asked += _catch_up(session, dag_id, late, undelivered.floor, now)
     if asked:
         # No later than the newest of them: so a backlog of thousands isn't given to one run.
-        moment = max(plight.upto, *(one.timestamp for one in asked))
+        moment = max(undelivered.upto, *(one.timestamp for one in asked))
         ask(connection, {(one.asset_id, dag_id) for one in asked}, moment)
         log.info("DAG %s is asked again to run for %d asset events that no run has", dag_id, len(asked))
-    return plight.is_cut and bool(settled)
+    return undelivered.is_cut and bool(settled)
 
 
-def _without_deleted(connection: Connection, dag_id: str, plight: Plight) -> Plight:
+def _without_deleted(connection: Connection, dag_id: str, undelivered: Undelivered) -> Undelivered:
     """Forget what was in a run that somebody deleted before it was seen to be in that run."""
-    since = min(one.timestamp for one in plight.unsettled)
+    since = min(one.timestamp for one in undelivered.unsettled)
     upto = deletions(connection, [dag_id], since=since).get(dag_id)
     if upto is None:
-        return plight
-    gone = {one.id for one in plight.unsettled if one.timestamp <= upto}
+        return undelivered
+    gone = {one.id for one in undelivered.unsettled if one.timestamp <= upto}
     unconsumed.remove(connection, dag_id, sorted(gone))
-    return replace(plight, waiting=[one for one in plight.waiting if one.id not in gone])
+    return replace(undelivered, waiting=[one for one in undelivered.waiting if one.id not in gone])
 
 
 def _catch_up(
-    session: Session, dag_id: str, late: Sequence[Waiting], floor: datetime, now: datetime
-) -> list[Waiting]:
+    session: Session, dag_id: str, late: Sequence[UndeliveredEvent], floor: datetime, now: datetime
+) -> list[UndeliveredEvent]:
     """Make a run of what came too late, or make it newer; return what has to be asked for."""
     connection = session.connection()
     asset_ids = {one.asset_id for one in late}
@@ -77,7 +77,9 @@ def _catch_up(
     return _renewed(connection, dag_id, late, now)
 
 
-def _renewed(connection: Connection, dag_id: str, late: Sequence[Waiting], now: datetime) -> list[Waiting]:
+def _renewed(
+    connection: Connection, dag_id: str, late: Sequence[UndeliveredEvent], now: datetime
+) -> list[UndeliveredEvent]:
     """Give what came too late a time after the last run, where no other DAG has got it: that would again."""
     asset_ids = {one.asset_id for one in late}
     query = select(t.reference.c.dag_id).where(t.reference.c.asset_id.in_(asset_ids)).distinct()

@@ -14,7 +14,7 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 from airflow_incoming.services.consumers.entries import ask, lost
 from airflow_incoming.services.consumers.moments import ahead, lock_dags, next_moment
 

@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction, translate
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 from airflow_incoming.services.consumers.discovery import discover, is_anything_new
 from airflow_incoming.services.consumers.moments import lock_dags
-from airflow_incoming.services.consumers.plight import plight_of
 from airflow_incoming.services.consumers.requeueing import requeue
+from airflow_incoming.services.consumers.undelivered import undelivered_to
 from airflow_incoming.stores import unconsumed
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ class Sweep:
         dag_ids = self._startable()
         for dag_id in dag_ids:
             with reading(self._engine) as connection:
-                plight = plight_of(connection, dag_id)
-            if plight.is_bad or plight.is_ahead(self._clock()):
+                undelivered = undelivered_to(connection, dag_id)
+            if undelivered.is_bad or undelivered.is_ahead(self._clock()):
                 more = bool(self._act(requeue, dag_id, self._clock())) or more
         self.is_lively = new or bool(dag_ids)
         is_last = len(dag_ids) < DAGS

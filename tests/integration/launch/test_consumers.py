@@ -34,9 +34,9 @@ from airflow_incoming.db import tables
 from airflow_incoming.services.consumers import outlook
 from airflow_incoming.services.consumers.discovery import discover, is_anything_new
 from airflow_incoming.services.consumers.moments import next_moment
-from airflow_incoming.services.consumers.plight import plight_of
 from airflow_incoming.services.consumers.requeueing import requeue
 from airflow_incoming.services.consumers.sweep import Sweep
+from airflow_incoming.services.consumers.undelivered import undelivered_to
 from airflow_incoming.services.launch import AirflowLauncher
 from airflow_incoming.services.target_findings import asset_events
 from airflow_incoming.stores import unconsumed
@@ -221,7 +221,7 @@ def test_a_paused_dag(stage: Stage) -> None:
 
 def test_a_long_backlog(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came for a paused DAG isn't all given to one run."""
-    monkeypatch.setattr("airflow_incoming.services.consumers.plight.LOOKED_AT", 3)
+    monkeypatch.setattr("airflow_incoming.services.consumers.undelivered.LOOKED_AT", 3)
     dag_id = stage.deploy()
     stage.pause(dag_id, paused=True)
     sent = [stage.watch() for _ in range(7)]
@@ -237,7 +237,7 @@ def test_a_long_backlog(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_long_backlog_of_one_of_two_assets(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """It doesn't hide the event of the other asset that the condition waits for."""
-    monkeypatch.setattr("airflow_incoming.services.consumers.plight.LOOKED_AT", 3)
+    monkeypatch.setattr("airflow_incoming.services.consumers.undelivered.LOOKED_AT", 3)
     dag_id = stage.deploy(schedule=stage.asset("a") & stage.asset("b"))
     stage.pause(dag_id, paused=True)
     sent = [*(stage.watch("a") for _ in range(4)), stage.watch("b")]
@@ -824,10 +824,10 @@ def test_a_million_asset_events(stage: Stage) -> None:
         with _asked(stage.bench.engine) as asked:
             assert is_anything_new(session.connection())
             assert not discover(session, now())
-            assert len(plight_of(session.connection(), dag_id).stranded) == 19
+            assert len(undelivered_to(session.connection(), dag_id).stranded) == 19
             assert next_moment(session.connection(), [dag_id], now()) <= now() + timedelta(seconds=1)
             assert not requeue(session, dag_id, now())
-            assert plight_of(session.connection(), dag_id).stranded == []
+            assert undelivered_to(session.connection(), dag_id).stranded == []
             event_id, asset_id = session.execute(
                 select(tables.unconsumed.c.event_id, AssetEvent.asset_id)
                 .join(AssetEvent, AssetEvent.id == tables.unconsumed.c.asset_event_id)

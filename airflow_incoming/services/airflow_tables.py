@@ -1,4 +1,7 @@
-"""The columns of Airflow's tables that this room reads and writes, without Airflow's models."""
+"""The few columns of Airflow's tables that we read and write.
+
+Airflow's models would bring their relations and their cost, also to receivers.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +48,13 @@ run = table(
     column("run_id", String),
     column("run_type", String),
     column("run_after", UtcDateTime),
+    column("start_date", UtcDateTime),
+    column("end_date", UtcDateTime),
     column("state", String),
 )
 consumed = table("dagrun_asset_event", column("dag_run_id", BigInteger), column("event_id", BigInteger))
+trigger = table("trigger", column("id", Integer), column("classpath", String), column("kwargs", Text))
+watcher = table("asset_watcher", column("asset_id", Integer), column("trigger_id", Integer))
 log = table(
     "log",
     column("event", Text),

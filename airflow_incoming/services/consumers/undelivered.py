@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, exists, func, select
 
 from airflow_incoming.db import tables
-from airflow_incoming.services.consumers import tables as t
+from airflow_incoming.services import airflow_tables as t
 from airflow_incoming.services.consumers.moments import AHEAD, newest_run
 
 #: Asset events of one DAG that are looked at in one transaction, oldest first.
@@ -20,7 +20,7 @@ _BEGINNING = datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waiting:
+class UndeliveredEvent:
     """An asset event that a DAG waits to get. ``settled``: it has it, or will never get it."""
 
     id: int
@@ -30,13 +30,13 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plight:
+class Undelivered:
     """What a DAG waits to get, and what a scheduler will give it by itself.
 
     That are asset events after ``floor``, up to ``upto``, where one of their assets is ``queued``.
     """
 
-    waiting: Sequence[Waiting]
+    waiting: Sequence[UndeliveredEvent]
     queued: Collection[int]
     floor: datetime
     upto: datetime
@@ -52,17 +52,17 @@ class Plight:
         return [one.id for one in self.waiting if one.settled]
 
     @property
-    def unsettled(self) -> list[Waiting]:
+    def unsettled(self) -> list[UndeliveredEvent]:
         """Return what is still waited for."""
         return [one for one in self.waiting if not one.settled]
 
     @property
-    def late(self) -> list[Waiting]:
+    def late(self) -> list[UndeliveredEvent]:
         """Return what no scheduler will look back at any more."""
         return [one for one in self.unsettled if one.timestamp <= self.floor]
 
     @property
-    def stranded(self) -> list[Waiting]:
+    def stranded(self) -> list[UndeliveredEvent]:
         """Return what no entry of the queue asks for."""
         return [
             one
@@ -82,7 +82,7 @@ class Plight:
         return bool(self.settled or self.late or self.stranded)
 
 
-def plight_of(connection: Connection, dag_id: str) -> Plight:
+def undelivered_to(connection: Connection, dag_id: str) -> Undelivered:
     """Return what a DAG waits to get, the oldest LOOKED_AT of it, and what it will get by itself."""
     waiting = _waiting(connection, dag_id)
     queue = connection.execute(
@@ -90,7 +90,7 @@ def plight_of(connection: Connection, dag_id: str) -> Plight:
     ).all()
     # What is older hides nothing of this.
     since = min([one.timestamp for one in waiting if not one.settled], default=None)
-    return Plight(
+    return Undelivered(
         waiting=waiting,
         queued={row.asset_id for row in queue},
         floor=_floor(connection, dag_id, since) if since is not None else _BEGINNING,
@@ -98,7 +98,7 @@ def plight_of(connection: Connection, dag_id: str) -> Plight:
     )
 
 
-def _waiting(connection: Connection, dag_id: str) -> list[Waiting]:
+def _waiting(connection: Connection, dag_id: str) -> list[UndeliveredEvent]:
     """Return the oldest LOOKED_AT notes of a DAG, and the oldest of each asset that has none of these.
 
     So what came of one asset, however much, doesn't hide what a condition asks for beside it.
@@ -107,7 +107,7 @@ def _waiting(connection: Connection, dag_id: str) -> list[Waiting]:
     query = _notes(dag_id)
     oldest = connection.execute(query.order_by(tables.unconsumed.c.asset_event_id).limit(LOOKED_AT)).all()
     if len(oldest) < LOOKED_AT:
-        return [_to_waiting(row) for row in oldest]
+        return [_to_undelivered(row) for row in oldest]
     others = (
         select(func.min(tables.unconsumed.c.asset_event_id))
         .join(event, event.c.id == tables.unconsumed.c.asset_event_id)
@@ -118,7 +118,7 @@ def _waiting(connection: Connection, dag_id: str) -> list[Waiting]:
     )
     ids = connection.scalars(others).all()
     more = connection.execute(query.where(tables.unconsumed.c.asset_event_id.in_(ids))).all() if ids else []
-    return [_to_waiting(row) for row in [*oldest, *more]]
+    return [_to_undelivered(row) for row in [*oldest, *more]]
 
 
 def _notes(dag_id: str) -> Select[Any]:
@@ -147,8 +147,8 @@ def _notes(dag_id: str) -> Select[Any]:
     )
 
 
-def _to_waiting(row: Row[Any]) -> Waiting:
-    return Waiting(
+def _to_undelivered(row: Row[Any]) -> UndeliveredEvent:
+    return UndeliveredEvent(
         id=row.asset_event_id,
         asset_id=row.asset_id or 0,
         timestamp=row.timestamp or _BEGINNING,
