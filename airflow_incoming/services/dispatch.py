@@ -128,8 +128,9 @@ class Dispatcher:
         for part in parts(taken):
             tally.add(self._dispatch_part(session, part, now))
         if self._publisher is not None:
-            first_tried = [one.event for one in taken if one.attempts == 0]
-            first_tried = [event for event in first_tried if event.id not in self._left_out]
+            first_tried = [
+                one.event for one in taken if one.attempts == 0 and one.event.id not in self._left_out
+            ]
             self._publisher.publish(connection, first_tried, self._configurations)
         with self._watch.paused():
             self._launcher.ask_for_runs(session)

@@ -126,40 +126,41 @@ class Housekeeping:
     def _publish(self) -> bool:
         if self._publisher is None or not self._due("publish", PUBLISH_EVERY):
             return False
-        more = self._publisher.catch_up()
-        if more:
-            self._next["publish"] = 0.0
-        return more
+        return self._do("publish", self._publisher.catch_up)
 
     def _mend(self) -> bool:
         """Mend what is stored, before runs are asked for that would get it; later again what came since."""
         if self._stored is None or not self._due("mend", MEND_EVERY):
             return False
-        try:
-            more = self._stored.mend()
-        except DatabaseUnavailable:
-            raise
-        except Exception:  # whatever another Airflow's tables hold: events are dispatched all the same
-            log.exception("What is stored could not be looked through for what Airflow can't carry")
-            return False
-        if more:
-            self._next["mend"] = 0.0
-        return more
+        said = "What is stored could not be looked through for what Airflow can't carry"
+        return self._look("mend", self._stored.mend, again=MEND_EVERY, said=said)
 
     def _sweep(self) -> bool:
         sweeper = self._sweeper
         if sweeper is None or not self._due("sweep", SWEEP_EVERY if sweeper.is_lively else SWEEP_IDLE_EVERY):
             return False
+        said = "Asset events that no run has could not be looked for"
+        return self._look("sweep", sweeper.sweep, again=SWEEP_AGAIN, said=said)
+
+    def _look(self, chore: str, act: Callable[[], bool], *, again: float, said: str) -> bool:
+        """Do a chore in Airflow's tables; where that fails, events are dispatched all the same.
+
+        Then it is due ``again`` in so many seconds. Raises DatabaseUnavailable.
+        """
         try:
-            more = sweeper.sweep()
+            return self._do(chore, act)
         except DatabaseUnavailable:
             raise
-        except Exception:  # whatever another Airflow's tables hold: events are dispatched all the same
-            log.exception("Asset events that no run has could not be looked for")
-            self._next["sweep"] = self._monotonic() + SWEEP_AGAIN
+        except Exception:  # whatever another Airflow's tables hold
+            log.exception(said)
+            self._next[chore] = self._monotonic() + again
             return False
+
+    def _do(self, chore: str, act: Callable[[], bool]) -> bool:
+        """Do a chore, which is due again at once where it tells that there is more; tell that."""
+        more = act()
         if more:
-            self._next["sweep"] = 0.0
+            self._next[chore] = 0.0
         return more
 
     def beat(self) -> None:

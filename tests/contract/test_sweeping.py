@@ -42,7 +42,9 @@ class Broom:
         return 1
 
 
-def housekeeping(engine: Engine, broom: Broom, now: list[float]) -> Housekeeping:
+def housekeeping(
+    engine: Engine, broom: Broom, now: list[float], leftovers: Leftovers | None = None
+) -> Housekeeping:
     return Housekeeping(
         engine,
         TableLauncher(),
@@ -50,6 +52,7 @@ def housekeeping(engine: Engine, broom: Broom, now: list[float]) -> Housekeeping
         event_retention=DAY,
         dead_retention=DAY,
         sweeper=broom,
+        stored=leftovers,
         monotonic=lambda: now[0],
     )
 
@@ -146,16 +149,7 @@ class Leftovers:
 def test_what_is_stored_is_mended_before_runs_are_asked_for(engine: Engine) -> None:
     """Piece by piece, at once; then again after an hour, and whatever is wrong with it."""
     broom, leftovers, now = Broom(), Leftovers(3), [100.0]
-    chores = Housekeeping(
-        engine,
-        TableLauncher(),
-        clock=lambda: NOW,
-        event_retention=DAY,
-        dead_retention=DAY,
-        sweeper=broom,
-        stored=leftovers,
-        monotonic=lambda: now[0],
-    )
+    chores = housekeeping(engine, broom, now, leftovers)
     assert [chores.tick(), chores.tick()] == [True, True]
     assert broom.swept == 0
     chores.tick()

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds until a DAG of which no run could be made is tried again.
 RETRY = 60.0
-#: When that was, by DAG and what its file held.
-_failed: dict[tuple[str, str], float] = {}
+#: When that was, and what the DAG's file held, by DAG.
+_failed: dict[str, tuple[float, str]] = {}
 
 
 def create_run(session: Session, dag_id: str, asset_event_ids: Sequence[int], *, run_after: datetime) -> bool:
@@ -33,7 +33,10 @@ def create_run(session: Session, dag_id: str, asset_event_ids: Sequence[int], *,
     the DAG.
     """
     row = SerializedDagModel.get(dag_id, session=session)
-    if row is None or _failed.get((dag_id, row.dag_hash), -RETRY) > time.monotonic() - RETRY:
+    if row is None:
+        return False
+    failed_at, held = _failed.get(dag_id, (0.0, ""))
+    if held == row.dag_hash and time.monotonic() < failed_at + RETRY:
         return False
     try:
         with session.begin_nested():
@@ -53,6 +56,6 @@ def create_run(session: Session, dag_id: str, asset_event_ids: Sequence[int], *,
             session.connection().execute(insert(t.consumed), rows)
     except Exception:  # whatever is wrong with a DAG, others are asked for all the same
         log.exception("No run of DAG %s could be made for %d asset events", dag_id, len(asset_event_ids))
-        _failed[dag_id, row.dag_hash] = time.monotonic()
+        _failed[dag_id] = (time.monotonic(), row.dag_hash)
         return False
     return True
