@@ -8,6 +8,7 @@ import os
 import threading
 from datetime import datetime, timedelta, timezone
 from functools import cache, partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
@@ -191,6 +192,7 @@ def diagnosis() -> Diagnosis:
         FernetCipher(),
         clock=utcnow,
         read_address=base_url,
+        read_receivers=receiver_addresses,
         connect_redis=connect_redis,
     )
 
@@ -336,13 +338,18 @@ def note_refused(path: str, error: Exception, remote: str | None, size: int) -> 
 
 
 def base_url() -> str:
-    """Return the address of the receiver, without a trailing slash."""
+    """Return the address of the receiver that senders are shown, without a trailing slash."""
+    return settings().base_url.rstrip("/") or receiver_addresses()[0]
+
+
+def receiver_addresses() -> tuple[str, ...]:
+    """Return the addresses at which api-servers receive, without a trailing slash."""
     from airflow.configuration import conf
 
-    if settings().base_url:
-        return settings().base_url.rstrip("/")
     api = (
         conf.get("api", "base_url", fallback=None)
         or f"http://localhost:{conf.get('api', 'port', fallback='8080')}"
     )
-    return f"{api.rstrip('/')}/incoming"
+    bridged = settings().flask_blueprint and find_spec("airflow.providers.fab") is not None
+    paths = ("/incoming", "/pluginsv2/incoming") if bridged else ("/incoming",)
+    return tuple(f"{api.rstrip('/')}{path}" for path in paths)

@@ -37,12 +37,14 @@ class Diagnosis:
         *,
         clock: Callable[[], datetime],
         read_address: Callable[[], str],
+        read_receivers: Callable[[], Sequence[str]],
         connect_redis: Callable[[], Sequence[Any]],
     ) -> None:
         self._engine = engine
         self._cipher = cipher
         self._clock = clock
         self._read_address = read_address
+        self._read_receivers = read_receivers
         self._connect_redis = connect_redis
 
     def findings(self) -> list[Finding]:
@@ -63,6 +65,13 @@ class Diagnosis:
 
     def _settings(self) -> Iterator[Finding]:
         yield Finding("settings", "ok", f"Senders are shown {self._read_address()}/<endpoint id>.")
+        receivers = " and ".join(self._read_receivers())
+        yield Finding(
+            "settings",
+            "ok",
+            f"API servers receive below {receivers}, and 'airflow incoming serve' below /incoming at its own "
+            "port. Rules of a proxy that are to bound who sends must name all that it passes on.",
+        )
 
     def _tables(self) -> Iterator[Finding]:
         from airflow_incoming.db.manager import IncomingDBManager
