@@ -76,11 +76,12 @@ _TYPES = {
 }
 _GIVEN = {name: f"CAST(%({name})s AS {type_})" for name, type_ in _TYPES.items()}
 _NUMBERED = {name: f"${number}" for number, name in enumerate(_TYPES, 1)}
-_STATEMENT = Statement(
-    name="incoming_append",
+_STATEMENT = Statement.named_after_its_text(
+    "incoming_append",
+    types=_TYPES.values(),
     plain=_APPEND.format(**_GIVEN),
-    prepare=f"PREPARE incoming_append ({', '.join(_TYPES.values())}) AS {_APPEND.format(**_NUMBERED)}",
-    call=f"EXECUTE incoming_append ({', '.join(_GIVEN.values())})",
+    prepared=_APPEND.format(**_NUMBERED),
+    given=_GIVEN.values(),
 )
 
 
