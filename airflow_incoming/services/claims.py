@@ -85,7 +85,10 @@ def story_of(
     duplicates: int,
     now: datetime,
 ) -> HashStory:
-    """Return why requests like this event are duplicates, or aren't; ``asking``: under what they would come."""
+    """Return why requests like this event are duplicates, or aren't.
+
+    ``asking`` is the configuration under which they would come now, if any.
+    """
     deduplication = configuration.deduplication if configuration else None
     asks = (asking and asking.deduplication) or deduplication or Deduplication(parameters=())
     windows = {record.dedup_hash: asks.window} if record.dedup_hash else {}

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db.engine import reading, transaction, translate
 from airflow_incoming.services.ports import Launcher
-from airflow_incoming.stores import dispatchers, listening, queue, requests, silence
+from airflow_incoming.stores import dispatchers, inbox, listening, queue, requests, silence
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class Housekeeping:
             for state, kept in self._retention.items()
         ]
         chores += [
-            partial(queue.purge_claims, before=now - CLAIM_GRACE, limit=PURGE_ROWS),
+            partial(inbox.purge_claims, before=now - CLAIM_GRACE, limit=PURGE_ROWS),
             partial(listening.purge, before=now - LISTENER_KEPT, limit=PURGE_ROWS),
             partial(requests.purge, now=now, limit=PURGE_ROWS),
             partial(requests.purge_hours, now=now),

@@ -179,7 +179,7 @@ class InMemoryDedup:
         """See :class:`DedupMemory`."""
         now = self._monotonic()
         held = self._held(hash_)
-        ids = [one for one in (event_id, held and held.event_id) if one is not None]
+        ids = [*([event_id] if event_id else []), *([held.event_id] if held else [])]
         if ids:
             self._memory[hash_] = _Held(max(ids), None, now, now + FORGOTTEN.total_seconds())
 

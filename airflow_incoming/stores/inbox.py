@@ -31,7 +31,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from airflow_incoming.core.messages import Event
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import transaction
-from airflow_incoming.stores import inbox_postgresql
+from airflow_incoming.stores import inbox_postgresql, integrations
 
 _dedup = tables.dedup
 
@@ -113,6 +113,33 @@ def claim(connection: Connection, events: Sequence[Event], *, now: datetime) -> 
     owner_of = _claim_mysql if connection.dialect.name == "mysql" else _claim_returning
     owners = owner_of(connection, rows)
     return {event.id: owners[hash_] for hash_, event in claims}
+
+
+def purge_claims(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Delete claims that had expired by this time; return how many were looked at, up to ``limit``.
+
+    Those that a version would still ask for, whose window is longer than that of their making, are kept
+    until then.
+    """
+    query = (
+        select(_dedup.c.hash, _dedup.c.integration_id, _dedup.c.last_seen_at)
+        .where(_dedup.c.expires_at < before)
+        .order_by(_dedup.c.expires_at)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    windows = integrations.longest_windows(connection, {row.integration_id for row in rows})
+    until = {row.hash: row.last_seen_at + windows.get(row.integration_id, timedelta()) for row in rows}
+    # Checked again: a claim taken over since is younger.
+    expired = _dedup.c.expires_at < before
+    kept = [{"b_hash": key, "b_until": until[key]} for key in sorted(until) if until[key] >= before]
+    if kept:
+        keep = update(_dedup).where(_dedup.c.hash == bindparam("b_hash"), expired)
+        connection.execute(keep.values(expires_at=bindparam("b_until")), kept)
+    gone = [key for key in until if until[key] < before]
+    if gone:
+        connection.execute(delete(_dedup).where(_dedup.c.hash.in_(gone), expired))
+    return len(rows)
 
 
 def insert_events(connection: Connection, events: Sequence[Event]) -> None:

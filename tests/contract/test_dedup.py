@@ -46,7 +46,7 @@ def test_forgotten_is_unknown(dedup_memory: DedupMemory) -> None:
 
 @pytest.mark.parametrize("was_told", [True, False])
 def test_what_was_forgotten_is_not_remembered_afterwards(dedup_memory: DedupMemory, was_told: bool) -> None:
-    """Whoever stands still between committing an event and remembering it comes too late; a newer event not."""
+    """Whoever stands still between COMMIT and remembering comes too late; not so a newer event."""
     older, newer = replace(KNOWN, event_id=EVENTS[0]), replace(KNOWN, event_id=EVENTS[2])
     if was_told:
         dedup_memory.remember([Memory("cc", KNOWN, WEEK)])
