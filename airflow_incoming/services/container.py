@@ -28,6 +28,7 @@ from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.stores.keys import Cipher
+from airflow_incoming.stores.own_memory import OwnMemory
 from airflow_incoming.stores.rates import RateStore
 
 
@@ -35,12 +36,13 @@ from airflow_incoming.stores.rates import RateStore
 class Parts:
     """What a receiving process is made of.
 
-    ``memory`` and ``rates`` None: no Redis; ``loop`` None: no dispatcher; ``emit`` None: no metrics.
-    ``bell`` wakes the dispatchers of other processes; None where this one has its own, or no Redis.
+    ``memory`` returns the memory of a name in Redis. It and ``rates`` None: no Redis; ``loop`` None: no
+    dispatcher; ``emit`` None: no metrics. ``bell`` wakes the dispatchers of other processes; None where this
+    one has its own, or no Redis.
     """
 
     engine: Engine
-    memory: DedupMemory | None
+    memory: Callable[[str], DedupMemory] | None
     rates: RateStore | None
     cipher: Cipher
     loop: DispatchLoop | None
@@ -63,7 +65,10 @@ class Container:
         self._bell = parts.bell
         self._directory = Directory(parts.engine, parts.cipher)
         self._capturing = Capturing(parts.engine)
-        self._intake = Lanes(small=_intake(parts), large=_intake(parts))
+        memory = None
+        if parts.memory is not None:
+            memory = OwnMemory(parts.memory, lambda: self._directory.memory(parts.clock()))
+        self._intake = Lanes(small=_intake(parts, memory), large=_intake(parts, memory))
         self.tally = Tally(
             parts.engine,
             self._directory.recall,
@@ -83,7 +88,7 @@ class Container:
             accept_timeout=parts.accept_timeout,
         )
         self.token_issuer = WatchedIssuer(_token_issuer(parts, self._directory, self._rates), self.tally)
-        self.health = Health(parts.engine, parts.memory, clock=parts.clock)
+        self.health = Health(parts.engine, memory, clock=parts.clock)
         self._lock = threading.Lock()
         self._running = False
 
@@ -119,10 +124,10 @@ class Container:
                 self._loop.stop()
 
 
-def _intake(parts: Parts) -> Intake:
+def _intake(parts: Parts, memory: DedupMemory | None) -> Intake:
     return Intake(
         Inbox(parts.engine),
-        parts.memory,
+        memory,
         clock=parts.clock,
         limits=BacklogLimits(wait=parts.accept_timeout),
         wake=_wake(parts),

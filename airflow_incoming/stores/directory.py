@@ -23,7 +23,8 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Endpoint, Listener, VerificationKey
 from airflow_incoming.core.records import Integration
 from airflow_incoming.db.engine import reading
-from airflow_incoming.stores import integrations, keys, listening
+from airflow_incoming.stores import installation, integrations, keys, listening
+from airflow_incoming.stores.installation import Installation
 from airflow_incoming.stores.keys import Cipher, UsableKey
 from airflow_incoming.stores.listening import OpenListener
 
@@ -46,6 +47,7 @@ class Snapshot:
     keys: Mapping[str, UsableKey] = field(default_factory=dict)
     #: Whose next request somebody wants to see, or wanted until a while ago; live or not.
     listeners: Mapping[str, Listener] = field(default_factory=dict)
+    installation: Installation | None = None
 
     def endpoint(self, endpoint_id: str) -> Endpoint:
         """Return a live endpoint.
@@ -81,6 +83,7 @@ class Directory:
         self._max_age = max_age
         self._monotonic = monotonic
         self._snapshot: Snapshot | None = None
+        self._began_with: Installation | None = None
         self._failed_at = float("-inf")
         self._refreshing = threading.Lock()
         self._ahead = threading.Lock()
@@ -116,6 +119,18 @@ class Directory:
                 self._failed_at = self._monotonic()
                 raise
 
+    def memory(self, now: datetime) -> tuple[str, bool] | None:
+        """Return the name of our hashes in Redis, and whether it is certain now that they are ours.
+
+        That is so once a dispatcher was seen to look at it: what the database had at first may be another's.
+        """
+        snapshot, began = self._snapshot, self._began_with
+        found = snapshot.installation if snapshot is not None else None
+        if found is None:
+            return None
+        is_seen = began is None or began.witness != found.witness
+        return found.name, is_seen and found.is_attended(now)
+
     def recall(self, endpoint_id: str) -> Endpoint | None:
         """Return an endpoint that was live or listening when the snapshot was made, however old that is."""
         snapshot = self._snapshot
@@ -144,10 +159,14 @@ class Directory:
         old = self._snapshot
         with reading(self._engine) as connection:
             revision = integrations.read_revision(connection)
+            installed = installation.read(connection)
             if old is not None and old.revision == revision:
-                snapshot = replace(old, read_at=asked_at)
+                snapshot = replace(old, read_at=asked_at, installation=installed)
             else:
                 snapshot = load(connection, self._cipher, revision=revision, read_at=asked_at)
+                snapshot = replace(snapshot, installation=installed)
+        if old is None:
+            self._began_with = installed
         self._snapshot = snapshot
         return snapshot
 

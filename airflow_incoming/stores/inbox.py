@@ -30,7 +30,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from airflow_incoming.core.messages import Event
 from airflow_incoming.db import tables
-from airflow_incoming.db.engine import transaction
+from airflow_incoming.db.engine import insert_new, transaction
 from airflow_incoming.stores import inbox_postgresql, integrations
 
 _dedup = tables.dedup
@@ -147,14 +147,8 @@ def insert_events(connection: Connection, events: Sequence[Event]) -> None:
 
     At once by the database's clock where the receiver's is ahead of it.
     """
-    table = tables.event
     latest = _clock_of(connection)
-    statement: Any
-    if connection.dialect.name == "mysql":
-        statement = mysql.insert(table).on_duplicate_key_update(id=table.c.id)
-    else:
-        statement = _dialect(connection).insert(table).on_conflict_do_nothing(index_elements=[table.c.id])
-    connection.execute(statement, [_row(event, latest) for event in events])
+    connection.execute(insert_new(connection, tables.event), [_row(event, latest) for event in events])
 
 
 #: What time it is for the database, in UTC.

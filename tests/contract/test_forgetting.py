@@ -48,8 +48,9 @@ class Standing(RedisDedup):
         super().remember(memories)
 
 memory = Standing(connect(sys.argv[2]), prefix="test")
+intake = Intake(Inbox(make_engine(sys.argv[1])), memory, clock=lambda: NOW)
 future = Future()
-Intake(Inbox(make_engine(sys.argv[1])), memory, clock=lambda: NOW).take_in([(make_event(sys.argv[3]), future)])
+intake.take_in([(make_event(sys.argv[3]), future)])
 assert future.result(0).status == "accepted"
 """
 
@@ -130,7 +131,7 @@ def test_a_claim_that_is_being_taken_over_is_forgotten_as_it_is_then(
 
 
 def test_nothing_is_forgotten_where_redis_is_out_of_reach(engine: Engine, memory: RedisDedup) -> None:
-    """Neither by the database, which would let the next one run until Redis came back, nor in the audit log."""
+    """Neither by the database, which would let the next one run, nor in the audit log."""
     first = send(engine, memory)
     gone = RedisDedup(connect("redis://127.0.0.1:1/0"), prefix="test")
     with pytest.raises(RedisUnavailable):
