@@ -328,6 +328,7 @@ def _parts(*, dispatches: bool) -> Parts:
     return Parts(
         engine=engine(),
         memory=memories(),
+        witnesses=witnesses(),
         rates=rates(),
         cipher=FernetCipher(),
         loop=dispatch_loop(shares_process=True) if dispatches else None,

@@ -145,8 +145,8 @@ class Diagnosis:
             yield Finding(
                 name,
                 "warning",
-                "No dispatcher has seen lately that they are this database's, which decides alone meanwhile, "
-                "with a statement per request. See what is said of redis and of the dispatcher.",
+                "Nobody has seen lately that they are this database's, which decides alone meanwhile, "
+                "with a statement per request. See what is said of redis, and of the dispatcher.",
             )
 
     def _dispatcher(self) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -68,18 +69,24 @@ class Snapshot:
 
 
 class Directory:
-    """Keeps a snapshot no older than ``max_age`` seconds."""
+    """Keeps a snapshot no older than ``max_age`` seconds.
+
+    ``attend`` is told in the background, as often as the database is asked, under what name our hashes are in
+    Redis.
+    """
 
     def __init__(
         self,
         engine: Engine,
         cipher: Cipher,
         *,
+        attend: Callable[[Installation | None], None] | None = None,
         max_age: float = MAX_AGE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._cipher = cipher
+        self._attend = attend
         self._max_age = max_age
         self._monotonic = monotonic
         self._snapshot: Snapshot | None = None
@@ -122,7 +129,7 @@ class Directory:
     def memory(self, now: datetime) -> tuple[str, bool] | None:
         """Return the name of our hashes in Redis, and whether it is certain now that they are ours.
 
-        That is so once a dispatcher was seen to look at it: what the database had at first may be another's.
+        That is so once somebody was seen to attend to it: what the database had at first may be another's.
         """
         snapshot, began = self._snapshot, self._began_with
         found = snapshot.installation if snapshot is not None else None
@@ -158,8 +165,7 @@ class Directory:
         asked_at = self._monotonic()
         old = self._snapshot
         with reading(self._engine) as connection:
-            revision = integrations.read_revision(connection)
-            installed = installation.read(connection)
+            revision, installed = installation.read_with_revision(connection)
             if old is not None and old.revision == revision:
                 snapshot = replace(old, read_at=asked_at, installation=installed)
             else:
@@ -167,6 +173,9 @@ class Directory:
                 snapshot = replace(snapshot, installation=installed)
         if old is None:
             self._began_with = installed
+        if self._attend is not None:
+            with suppress(RuntimeError):  # it is being closed
+                self._executor.submit(self._attend, installed)
         self._snapshot = snapshot
         return snapshot
 

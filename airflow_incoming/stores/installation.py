@@ -2,7 +2,7 @@
 
 Each database keeps its hashes in Redis under a name of its own. A clone knows the same name, and so does what
 was restored from a backup, though events are missing there that Redis knows. So the database and Redis both
-keep a *witness*, too, which dispatchers change every few seconds. Where Redis has none that the database
+keep a *witness*, too, which changes every few seconds. Where Redis has none that the database
 knows, somebody else has gone on under our name, or Redis has lost something: we take a new name, under which
 nothing is known yet, and the claims in the database decide.
 """
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A name at which no dispatcher has looked for so long isn't trusted.
+#: A name that nobody has attended to for so long isn't trusted.
 UNATTENDED = timedelta(seconds=30)
+#: Dispatchers do that more often than this; where none does, receivers do it themselves.
+ATTENDED_TO = timedelta(seconds=5)
 
 _installation = tables.installation
 
@@ -37,16 +39,16 @@ _installation = tables.installation
 class Installation:
     """A name in Redis, and the witness that it is ours.
 
-    ``attended_at`` is when a dispatcher last saw that Redis has it; None while Redis is out of reach.
+    ``attended_at`` is when Redis was last seen to have it; None while Redis is out of reach.
     """
 
     name: str
     witness: str
     attended_at: datetime | None
 
-    def is_attended(self, now: datetime) -> bool:
+    def is_attended(self, now: datetime, *, within: timedelta = UNATTENDED) -> bool:
         """Tell whether the witness was seen lately."""
-        return self.attended_at is not None and now - self.attended_at < UNATTENDED
+        return self.attended_at is not None and now - self.attended_at < within
 
 
 class RedisWitnesses:
@@ -70,17 +72,25 @@ class RedisWitnesses:
 
 
 def read(connection: Connection) -> Installation | None:
-    """Return this database's; None before a dispatcher has ever run beside a Redis."""
+    """Return this database's; None before it was ever beside a Redis."""
     row = connection.execute(select(_installation)).one_or_none()
+    return None if row is None else _of(row)
+
+
+def read_with_revision(connection: Connection) -> tuple[int, Installation | None]:
+    """Return it with the number that grows with each change, 0 before the first: what receivers ask for."""
+    joined = tables.revision.outerjoin(_installation, _installation.c.id == tables.revision.c.id)
+    query = select(tables.revision.c.value, *_installation.c).select_from(joined)
+    row = connection.execute(query).one_or_none()
     if row is None:
-        return None
-    return Installation(name=row.name, witness=row.witness, attended_at=row.attended_at)
+        return 0, None
+    return row.value, None if row.name is None else _of(row)
 
 
 def attend(connection: Connection, witnesses: RedisWitnesses, *, now: datetime) -> None:
     """Look whether Redis has our witness, and change it; take another name where it hasn't.
 
-    Redis is asked while the row is locked: two dispatchers of one database never look like two databases.
+    Redis is asked while the row is locked: two processes with one database never look like two databases.
     """
     row = _lock(connection)
     if row is None:  # somebody else is at it
@@ -95,6 +105,10 @@ def attend(connection: Connection, witnesses: RedisWitnesses, *, now: datetime) 
     except RedisUnavailable:
         changed = {"pending": new, "attended_at": None}
     connection.execute(update(_installation).values(changed))
+
+
+def _of(row: Row[Any]) -> Installation:
+    return Installation(name=row.name, witness=row.witness, attended_at=row.attended_at)
 
 
 def _lock(connection: Connection) -> Row[Any] | None:

@@ -38,11 +38,6 @@ def bump(connection: Connection) -> None:
         connection.execute(insert(table).values(id=1, value=1))
 
 
-def read_revision(connection: Connection) -> int:
-    """Return the number that grows with each change; 0 before the first."""
-    return connection.scalar(select(tables.revision.c.value)) or 0
-
-
 def find(connection: Connection, name: str, *, lock: bool = False) -> Integration | None:
     """Return the integration of this name; with ``lock`` nobody else changes it meanwhile."""
     query = _query().where(tables.integration.c.name == name)
