@@ -14,6 +14,7 @@ from sqlalchemy import Engine, create_engine, make_url
 
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.db.engine import make_engine, reading, transaction
+from airflow_incoming.services.diagnose import Diagnosis
 from airflow_incoming.services.intake import Intake
 from airflow_incoming.stores import installation, integrations
 from airflow_incoming.stores.dedup import RedisDedup
@@ -21,7 +22,7 @@ from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.stores.installation import Installation, RedisWitnesses
 from airflow_incoming.stores.own_memory import OwnMemory
-from airflow_incoming.stores.redis_connection import connect
+from airflow_incoming.stores.redis_connection import connect, servers
 from tests.contract.receiving import PlainCipher
 from tests.contract.samples import make_event, random_hash
 from workbench.redis import RedisCluster, RedisServer
@@ -252,3 +253,22 @@ def test_without_a_dispatcher_the_database_decides(engine: Engine, client: Clien
         OwnMemory(lambda _: place.memory, lambda: ("name", False)).peek([hash_])
     assert place.installation().is_attended(utcnow() + timedelta(seconds=29))
     assert not place.installation().is_attended(utcnow() + timedelta(seconds=31))
+
+
+def test_check_says_whether_the_hashes_are_ours(engine: Engine, client: Client) -> None:
+    """And that the database decides alone where nobody knows."""
+
+    def found(after: timedelta) -> list[str]:
+        diagnosis = Diagnosis(
+            engine,
+            PlainCipher(),
+            clock=lambda: utcnow() + after,
+            read_address=lambda: "https://hooks.example.com/incoming",
+            connect_redis=lambda: servers(client),
+        )
+        return [each.level for each in diagnosis.findings() if each.check == "hashes in redis"]
+
+    assert found(timedelta()) == []
+    Place(engine, client).start()
+    assert found(timedelta()) == ["ok"]
+    assert found(timedelta(minutes=1)) == ["warning"]
