@@ -17,7 +17,7 @@ from airflow_incoming.services.findings import Finding
 from airflow_incoming.services.health import ALIVE
 from airflow_incoming.services.target_findings import asset_events, published, targets
 from airflow_incoming.services.watchers import watched_assets
-from airflow_incoming.stores import dispatchers, events, keys
+from airflow_incoming.stores import dispatchers, events, installation, keys
 from airflow_incoming.stores.keys import Cipher
 
 log = logging.getLogger(__name__)
@@ -139,6 +139,24 @@ class Diagnosis:
         for server in servers:
             name = "redis" if len(servers) == 1 else f"redis {_host_of(server)}"
             yield from _looked(name, partial(_look_at_redis, name, server))
+        if servers:
+            yield from self._memory()
+
+    def _memory(self) -> Iterator[Finding]:
+        name = "hashes in redis"
+        with reading(self._engine) as connection:
+            found = installation.read(connection)
+        if found is None:
+            return
+        if found.is_attended(self._clock()):
+            yield Finding(name, "ok", f"They are this database's, as {found.name}.")
+        else:
+            yield Finding(
+                name,
+                "warning",
+                "Nobody has seen lately that they are this database's, which decides alone meanwhile, "
+                "with a statement per request. See what is said of redis, and of the dispatcher.",
+            )
 
     def _dispatcher(self) -> Iterator[Finding]:
         now = self._clock()

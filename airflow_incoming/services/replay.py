@@ -112,17 +112,21 @@ class EventDesk:
         """Return one event and everything that belongs to it. Raises NotFound."""
         record = self.show(event_id)
         with reading(self._engine) as connection:
-            configuration = integrations.read_configurations(connection, [record.version_id])
+            live = events.published_versions(connection, [record.integration_id]).get(record.integration_id)
+            wanted = [record.version_id, *([live] if live else [])]
+            configurations = integrations.read_configurations(connection, wanted)
+            configuration = configurations.get(record.version_id)
             return Whole(
                 record=record,
                 plight=events.read_plight(connection, event_id),
-                configuration=configuration.get(record.version_id),
+                configuration=configuration,
                 version=events.version_number(connection, record.version_id),
                 story=story_of(
                     connection,
                     self._memory,
                     record,
-                    configuration.get(record.version_id),
+                    configuration,
+                    asking=configurations.get(live) if live else None,
                     duplicates=events.duplicates_remembered(connection, record),
                     now=self._clock(),
                 ),
@@ -250,14 +254,15 @@ class EventDesk:
     def forget(self, hash_: str, *, by: str) -> bool:
         """Forget a deduplication hash, so that the next request of it runs. Tell if it was known.
 
-        Raises RedisUnavailable, then it may not be forgotten yet: try again.
+        Raises RedisUnavailable, then nothing was forgotten.
         """
         with changing(self._engine, by=by, now=self._clock()) as change:
-            known = inbox.forget(change.connection, hash_)
-            change.did("forget_hash", hash=hash_, known=known)
-        if self._memory is not None:
-            self._memory.forget(hash_)
-        return known
+            owner = inbox.forget(change.connection, hash_)
+            change.did("forget_hash", hash=hash_, known=owner is not None)
+            # While nobody else can claim it: nothing that Redis is told later can be of this claim.
+            if self._memory is not None:
+                self._memory.forget(hash_, owner)
+        return owner is not None
 
 
 def _fitting(ids: Sequence[UUID], sizes: dict[UUID, int]) -> Sequence[UUID]:
