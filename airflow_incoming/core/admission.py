@@ -15,7 +15,7 @@ from airflow_incoming.core.fingerprint import fingerprint
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Claim, Endpoint, Event, Request
 from airflow_incoming.core.payload import check_media_type, parse_json
-from airflow_incoming.core.redaction import redact, redact_query, storable_text
+from airflow_incoming.core.redaction import cut_query, redact, redact_query, storable_text
 from airflow_incoming.core.tokens import TokenPolicy
 
 #: Objects and arrays that a payload may have for each parameter that it may have: reading a megabyte of
@@ -121,7 +121,7 @@ def _event(request: Request, endpoint: Endpoint, claim: Claim | None, now: datet
         received_at=now,
         body=request.body.decode(),
         headers=redact(request.headers),
-        query=redact_query(request.query)[:MAX_QUERY],
+        query=redact_query(cut_query(request.query))[:MAX_QUERY],
         remote=None if request.remote is None else storable_text(request.remote[:MAX_REMOTE]),
         claim=claim,
         duplicate_status=204 if deduplication is None else deduplication.duplicate_status,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from airflow_incoming.core.redaction import redact_query
+from airflow_incoming.core.redaction import cut_query, redact_query
 from airflow_incoming.web.paths import prefix_of
 
 
@@ -25,7 +25,7 @@ class RedactedQuery:
         """Pass one request on."""
         if scope.get("query_string") and prefix_of(scope, self._prefixes) is not None:
             behind = dict(scope)
-            query = redact_query(scope["query_string"].decode("ascii", errors="replace"))
+            query = redact_query(cut_query(scope["query_string"].decode("ascii", errors="replace")))
             scope["query_string"] = query.encode("ascii", errors="replace")
             scope = behind
         await self._app(scope, receive, send)

@@ -11,7 +11,7 @@ from starlette._utils import get_route_path  # private, but the only one that kn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_incoming.core.errors import EndpointNotFound
-from airflow_incoming.services.journal import FieldsFormatter
+from airflow_incoming.services.journal import FieldsFormatter, Seldom
 from airflow_incoming.web.asgi import create_receiver_app, send_response
 from airflow_incoming.web.guard import Guard
 from airflow_incoming.web.paths import is_under
@@ -37,7 +37,10 @@ LOGGING: dict[str, Any] = {
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
     },
+    "filters": {"seldom": {"()": Seldom}},
     "loggers": {
+        # Strangers make it write lines: "Invalid HTTP request received.", "Unsupported upgrade request."
+        "uvicorn.error": {"filters": ["seldom"], "level": "INFO", "propagate": True},
         "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "airflow_incoming": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
     },

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.strangers import NATIVE, RECEIVERS, Siege
+from tests.e2e.strangers import NATIVE, RECEIVERS, SERVE, Siege
 from tests.house import JSON
 
 SLOW = Path(__file__).with_name("slow.py")
@@ -115,3 +115,12 @@ def test_slow_connections_of_one_address_keep_no_other_waiting(
         assert set(answers) == {200}
         assert max(taken) < MOST
     assert siege.send(NATIVE, "open").status_code == 200
+
+
+def test_what_is_no_http_fills_no_log(siege: Siege) -> None:
+    """`serve` answers each and tells of a few; inside an api-server the lines are Airflow's."""
+    log = siege.servers[1].log
+    before = log.read_text().count("Invalid HTTP request")
+    for _ in range(200):
+        assert siege.speak(SERVE, b"\0\0\0\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert 0 < log.read_text().count("Invalid HTTP request") - before < 30

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_incoming.core.redaction import first_redacted, passed_on, redact, redact_query, storable_text
+from airflow_incoming.core.redaction import (
+    LOOKED_AT,
+    cut_query,
+    first_redacted,
+    passed_on,
+    redact,
+    redact_query,
+    storable_text,
+)
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 API_KEY = "inc_" + "a" * 16 + "_" + "B" * 43
@@ -151,3 +159,12 @@ def test_storable_text(text: str, stored: str) -> None:
 def test_credentials_in_a_query_are_never_stored(query: str, stored: str) -> None:
     """They open nothing there, but whoever sent one put it there all the same."""
     assert redact_query(query) == stored
+
+
+def test_a_long_query_is_cut_between_pairs() -> None:
+    """Half a credential wouldn't be known for one; and what is long isn't looked through first."""
+    assert cut_query("a=1&b=2") == "a=1&b=2"
+    first = "a=" + "x" * (LOOKED_AT - 30)
+    assert cut_query(f"{first}&k={API_KEY}") == first
+    assert cut_query("a=1;" * LOOKED_AT) == ("a=1;" * LOOKED_AT)[: LOOKED_AT - 1]
+    assert cut_query("x" * (LOOKED_AT + 1)) == "x" * LOOKED_AT

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_incoming.web import access_log
 from airflow_incoming.web.access_log import RedactedQuery
 
 
@@ -35,3 +36,20 @@ def test_it_sees_no_credential(path: str) -> None:
 def test_what_is_not_ours_is_left_alone(path: str) -> None:
     """Airflow's requests are Airflow's matter."""
     assert pass_on(path, b"jwt=a") == (b"jwt=a", b"jwt=a")
+
+
+def test_of_a_long_query_little_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 KiB of it would take a quarter of a second, for which anybody may ask."""
+    looked_at: list[int] = []
+    redact = access_log.redact_query
+
+    def look(query: str) -> str:
+        looked_at.append(len(query))
+        return redact(query)
+
+    monkeypatch.setattr(access_log, "redact_query", look)
+    query = b"a=%3Fb=%253F&" * 5000
+    seen, kept = pass_on("/incoming/x", query)
+    assert kept == query
+    assert looked_at == [len(seen)]
+    assert 8000 < len(seen) <= 8192
