@@ -29,6 +29,7 @@ from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.metrics import AirflowStats, DispatchMetrics, Emits
 from airflow_incoming.services.publish import Publisher
+from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
@@ -41,7 +42,7 @@ from airflow_incoming.stores.own_memory import OwnMemory
 from airflow_incoming.stores.rates import RedisRates
 from airflow_incoming.stores.redis_connection import connect, servers
 from airflow_incoming.stores.stream import RedisStream
-from airflow_incoming.web.guard import GuardLimits
+from airflow_incoming.web.places import GuardLimits
 from airflow_incoming.web.responses import status_of
 from airflow_incoming.web.views.services import Services
 
@@ -271,6 +272,7 @@ def guard_limits() -> GuardLimits:
         body_timeout=options.body_timeout.total_seconds(),
         max_concurrency=options.max_concurrency,
         max_buffered=options.max_buffered,
+        max_share=options.max_share / 100,
         trusted_proxies=options.trusted_proxies,
     )
 
@@ -354,10 +356,18 @@ def note_refused(path: str, error: Exception, remote: str | None, size: int) -> 
     """Remember a request that the guard refused, if this process receives and the pages weren't meant."""
     if "/incoming-ui" in path:
         return
-    for (pid, _), running in tuple(_containers.items()):
-        if pid == os.getpid():
-            running.tally.refused(path, error, remote=remote, size=size)
-            return
+    if (running := _running()) is not None:
+        running.tally.refused(path, error, remote=remote, size=size)
+
+
+def running_receiver() -> Receiver | None:
+    """Return what decides requests in this process; None before the first."""
+    return None if (running := _running()) is None else running.receiver
+
+
+def _running() -> Container | None:
+    pid = os.getpid()
+    return next((running for (of, _), running in tuple(_containers.items()) if of == pid), None)
 
 
 def base_url() -> str:

@@ -46,6 +46,12 @@ def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Netw
     return str(current)
 
 
+def is_in(address: str, networks: Networks) -> bool:
+    """Tell whether an address is in one of the networks; what is no address isn't."""
+    parsed = _parse(address) if networks else None
+    return parsed is not None and _is_in(parsed, networks)
+
+
 def sender_of(address: str | None) -> str:
     """Return what one sender's addresses have in common: IPv4 whole, of IPv6 the first 64 bits."""
     parsed = _parse(address or "")

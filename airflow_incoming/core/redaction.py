@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, unquote, unquote_plus
 from airflow_incoming.core.parameters import is_sensitive_header, is_sensitive_query
 
 REDACTED = "[redacted]"
+#: Characters of a query that are looked at. Fewer are kept, which is why its only pair may be cut.
+LOOKED_AT = 8192
 #: Characters of a parameter's name that are shown.
 NAME_SHOWN = 200
 
@@ -68,6 +70,17 @@ def redact_endpoints(text: str, endpoint_id: str | None) -> str:
     pieces = _BETWEEN_PAIRS.split(text)
     pieces[::2] = [_redact_encoded_endpoint(piece, endpoint_id) for piece in pieces[::2]]
     return "".join(pieces)
+
+
+def cut_query(query: str) -> str:
+    """Return so much of a query as is looked at, without a part of a pair unless there is but one.
+
+    Redacting a long one takes long; and half a credential isn't known for one.
+    """
+    if len(query) <= LOOKED_AT:
+        return query
+    end = max(query.rfind(separator, 0, LOOKED_AT) for separator in "&;")
+    return query[: LOOKED_AT if end < 0 else end]
 
 
 def first_redacted(parameters: Iterable[str], headers: Mapping[str, str], query: str) -> str | None:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from airflow_incoming.core.errors import Conflict
-from airflow_incoming.core.icons import Icon, clean_icon
+from airflow_incoming.core.icons import Icon, read_icon
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.audit import changing
 from airflow_incoming.stores import icons
@@ -19,7 +19,7 @@ MAX_UPLOADS = 200
 
 
 class Icons:
-    """Takes uploads in, cleaned, and gives them out."""
+    """Takes uploads in, and gives them out."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], datetime]) -> None:
         self._engine = engine
@@ -31,7 +31,7 @@ class Icons:
         Raises InvalidConfiguration, which says what is wrong with the file, and Conflict where there
         are too many icons already.
         """
-        icon = clean_icon(data)
+        icon = read_icon(data)
         try:
             with changing(self._engine, by=by, now=self._clock()) as change:
                 connection = change.connection

@@ -240,7 +240,7 @@ class EventDesk:
         page = self.find(criteria)
         ids = [event.id for event in reversed(page.events)]
         with reading(self._engine) as connection:
-            taken = _fitting(ids, events.sizes(connection, ids))
+            taken = finding.fitting(ids, events.sizes(connection, ids), STEP_SIZE)
             records = events.read_all(connection, taken)
         terms = Terms(deduplicate=deduplicate, refusal=refusal, above=upto)
         records.reverse()
@@ -263,13 +263,3 @@ class EventDesk:
             if self._memory is not None:
                 self._memory.forget(hash_, owner)
         return owner is not None
-
-
-def _fitting(ids: Sequence[UUID], sizes: dict[UUID, int]) -> Sequence[UUID]:
-    """Return as many of the first ids as may be read together; one at least, where there is one."""
-    size = 0
-    for position, event_id in enumerate(ids):
-        size += sizes.get(event_id, 0)
-        if size > STEP_SIZE and position:
-            return ids[:position]
-    return ids

@@ -91,7 +91,7 @@ class Directory:
         self._monotonic = monotonic
         self._snapshot: Snapshot | None = None
         self._began_with: Installation | None = None
-        self._failed_at = float("-inf")
+        self._failed_at = self._tried_at = float("-inf")
         self._refreshing = threading.Lock()
         self._ahead = threading.Lock()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="incoming-directory")
@@ -104,9 +104,17 @@ class Directory:
         age = self._monotonic() - snapshot.read_at
         if age > self._max_age:
             return None
-        if age > self._max_age / 2 and self._ahead.acquire(blocking=False):
-            self._executor.submit(self._refresh_ahead)
+        if age > self._max_age / 2:
+            self.refresh_soon()
         return snapshot
+
+    def refresh_soon(self) -> None:
+        """Have the snapshot made anew in the background, unless that goes on or was tried just now."""
+        now = self._monotonic()
+        if now - self._tried_at >= self._max_age / 4 and self._ahead.acquire(blocking=False):
+            self._tried_at = now
+            with suppress(RuntimeError):  # closed
+                self._executor.submit(self._refresh_ahead)
 
     def fresh(self) -> Snapshot:
         """Return a snapshot that isn't too old, asking the database where necessary.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from airflow_incoming.core.redaction import REDACTED, endpoint_in, redact_query
+from airflow_incoming.core.redaction import REDACTED, cut_query, endpoint_in, redact_query
 from airflow_incoming.web.paths import prefix_of
 
 #: Characters of an endpoint's id that are shown: of 128 random bits 108 stay unknown.
@@ -41,5 +41,6 @@ def _redact(scope: Scope) -> None:
         path = path.replace(endpoint_id, f"{endpoint_id[:ID_SHOWN]}{REDACTED}")
         scope["path"], scope["raw_path"] = path, path.encode("utf-8", "surrogatepass")
     if query:
-        redacted = redact_query(query.decode("ascii", errors="replace"), endpoint_id=endpoint_id)
+        shown = cut_query(query.decode("ascii", errors="replace"))
+        redacted = redact_query(shown, endpoint_id=endpoint_id)
         scope["query_string"] = redacted.encode("ascii", errors="replace")

@@ -1,7 +1,8 @@
-"""uvicorn's HTTP protocol with bounds on a request's head, which uvicorn alone doesn't have.
+"""uvicorn's HTTP protocol with bounds on connections and heads, which uvicorn alone doesn't have.
 
 The guard sees a request when its head is complete. Before that, a client could keep a connection
-open for ever by saying nothing, or fill the memory with a header that never ends. What it could do behind a
+open for ever by saying nothing, keep so many that the system allows no more, or fill the memory with a header
+that never ends. What it could do behind a
 chunked body with trailers is bounded in :mod:`web.heads`; h11 does that itself.
 """
 
@@ -12,7 +13,9 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from airflow_incoming.core.addresses import Networks, is_in, sender_of
 from airflow_incoming.web.protocols import reading_whole
+from airflow_incoming.web.supply import Supply
 
 #: Bytes. Above the guard's limit, so that usually its answer (431) comes first.
 MAX_HEAD = 128 * 2**10
@@ -20,9 +23,36 @@ MAX_HEAD = 128 * 2**10
 HEAD_TIMEOUT = 10.0
 
 
-class BoundedHead:
-    """To be mixed into one of uvicorn's protocols: closes connections whose head is too large or slow."""
+class Connections:
+    """How many connections a process may have, and who has them. A trusted proxy may have all."""
 
+    def __init__(self, most: int, *, share: float, trusted: Networks) -> None:
+        self._most = most
+        self._share = share
+        self._trusted = trusted
+        self._open = Supply()
+
+    def enter(self, peer: str) -> str | None:
+        """Count a connection; return under which name, None where its address has enough."""
+        share = 1.0 if is_in(peer, self._trusted) else self._share
+        sender = sender_of(peer)
+        if not self._open.has(sender, self._most, share):
+            return None
+        self._open.take(sender)
+        return sender
+
+    def leave(self, sender: str) -> None:
+        """Forget a connection."""
+        self._open.give_back(sender)
+
+
+class BoundedHead:
+    """To be mixed into one of uvicorn's protocols: closes connections whose head is too large or slow.
+
+    ``allowed`` bounds how many there are; None: nothing does.
+    """
+
+    allowed: Connections | None = None
     cycle: Any
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
@@ -31,9 +61,18 @@ class BoundedHead:
         super().__init__(*args, **kwargs)
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._sender: str | None = None
+        self._is_open = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Expect a head from now on."""
+        """Expect a head from now on, unless the peer's address has enough connections."""
+        if self.allowed is not None:
+            peer = transport.get_extra_info("peername")
+            self._sender = self.allowed.enter(peer[0] if isinstance(peer, tuple) else "")
+            if self._sender is None:
+                transport.abort()
+                return
+        self._is_open = True
         super().connection_made(transport)  # type: ignore[misc]  # uvicorn's, as below
         self._expect_head()
 
@@ -51,6 +90,10 @@ class BoundedHead:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
+        if not self._is_open:
+            return
+        if self.allowed is not None and self._sender is not None:
+            self.allowed.leave(self._sender)
         self._forget_head()
         super().connection_lost(exc)  # type: ignore[misc]
 

@@ -11,12 +11,13 @@ from starlette._utils import get_route_path  # private, but the only one that kn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_incoming.core.errors import EndpointNotFound
-from airflow_incoming.services.journal import FieldsFormatter
+from airflow_incoming.services.journal import FieldsFormatter, Seldom
 from airflow_incoming.web.asgi import create_receiver_app, send_response
 from airflow_incoming.web.guard import Guard
 from airflow_incoming.web.paths import is_under
-from airflow_incoming.web.protocol import MAX_HEAD, BoundedHeadProtocol
+from airflow_incoming.web.protocol import MAX_HEAD, BoundedHeadProtocol, Connections
 from airflow_incoming.web.responses import from_error
+from airflow_incoming.web.screen import Screen
 
 PREFIX = "/incoming"
 #: Seconds. Above the 60 for which common load balancers keep idle connections: whoever closes first
@@ -24,6 +25,9 @@ PREFIX = "/incoming"
 KEEP_ALIVE = 65
 #: Seconds that requests in hand have when the server is told to stop.
 GRACEFUL_SHUTDOWN = 10
+
+#: Open files that are no connections of senders: the database's, Redis', logs.
+RESERVED_FILES = 256
 
 #: Everything to standard error: standard output carries a command's result alone.
 LOGGING: dict[str, Any] = {
@@ -33,7 +37,10 @@ LOGGING: dict[str, Any] = {
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
     },
+    "filters": {"seldom": {"()": Seldom}},
     "loggers": {
+        # Strangers make it write lines: "Invalid HTTP request received.", "Unsupported upgrade request."
+        "uvicorn.error": {"filters": ["seldom"], "level": "INFO", "propagate": True},
         "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "airflow_incoming": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
     },
@@ -49,12 +56,17 @@ def create_app() -> ASGIApp:
         accept_timeout=bootstrap.accept_timeout(),
         start_or_fail=True,
     )
+    options = bootstrap.guard_limits()
+    BoundedHeadProtocol.allowed = Connections(
+        _open_files() - RESERVED_FILES, share=options.max_share, trusted=options.trusted_proxies
+    )
     # The guard is in front of every path here: no other path has anybody to look after it.
     return Guard(
         _Under(PREFIX, receiver),
         prefixes=("",),
         limits=bootstrap.guard_limits,
         refused=bootstrap.note_refused,
+        screen=Screen((PREFIX,), bootstrap.running_receiver),
     )
 
 
@@ -88,6 +100,11 @@ def _logging() -> dict[str, Any]:
     level = conf.get("logging", "logging_level", fallback="INFO").upper()
     ours = {"airflow_incoming": {**LOGGING["loggers"]["airflow_incoming"], "level": level}}
     return {**LOGGING, "loggers": {**LOGGING["loggers"], **ours}}
+
+
+def _open_files() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**20 if soft == resource.RLIM_INFINITY else max(soft, 2 * RESERVED_FILES)
 
 
 def _allow_open_files() -> None:

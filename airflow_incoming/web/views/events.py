@@ -20,6 +20,7 @@ from airflow_incoming.core.records import EventRecord
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.runs import ENDED
 from airflow_incoming.web.access import Permission
+from airflow_incoming.web.pace import at_readers_pace
 from airflow_incoming.web.views.editor_rights import demand
 from airflow_incoming.web.views.event_filter import RANGE_OPTIONS, STATE_OPTIONS, EventFilter, read_filter
 from airflow_incoming.web.views.event_parts import parts_of
@@ -163,11 +164,11 @@ class EventPages(Page):
         self, write: Callable[[Iterator[EventRecord]], Iterator[str]], suffix: str, content_type: str
     ) -> ResponseReturnValue:
         chosen = _valid_filter(flask.request.args)
-        lines = _one_of_few(lambda: write(self.services.events().stream(chosen.criteria, limit=EXPORTED)))
-        first = next(lines, "")  # before the answer begins: an error can still be told
+        blocks = _one_of_few(lambda: write(self.services.events().stream(chosen.criteria, limit=EXPORTED)))
+        first = next(blocks, b"")  # before the answer begins: an error can still be told
         name = f"events-{_now():%Y%m%d-%H%M%S}.{suffix}"
         return flask.Response(
-            chain([first], lines),
+            chain([first], blocks),
             content_type=content_type,
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
@@ -220,12 +221,12 @@ def rows_context(
     }
 
 
-def _one_of_few(make: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """Give the lines of an export. Raises Conflict while as many are running as the pages can spare."""
+def _one_of_few(make: Callable[[], Iterator[str]]) -> Iterator[bytes]:
+    """Give an export at its reader's pace. Raises Conflict while as many run as the pages can spare."""
     if not _exports.acquire(blocking=False):
         raise Conflict(f"{EXPORTS} exports are running already. Try again when one of them has ended.")
     try:
-        yield from make()
+        yield from at_readers_pace(make())
     finally:
         _exports.release()
 

@@ -15,7 +15,7 @@ from airflow_incoming.web.views.page import HERE, ROOT, Page, expose, needs, vis
 
 DEFAULT_ICON = "webhook"
 
-#: An icon is a picture and nothing else, even when it is opened by itself.
+#: An icon is a picture and nothing else, even when it is opened by itself. Nobody has looked into it.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _FOLDER = HERE / "icon_files"
 _DAY = 86400

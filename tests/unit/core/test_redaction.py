@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_incoming.core import redaction
-from airflow_incoming.core.redaction import endpoint_in, first_redacted, passed_on, storable_text
+from airflow_incoming.core.redaction import (
+    LOOKED_AT,
+    cut_query,
+    endpoint_in,
+    first_redacted,
+    passed_on,
+    storable_text,
+)
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 API_KEY = "inc_" + "a" * 16 + "_" + "B" * 43
@@ -186,3 +193,12 @@ def test_what_looks_like_an_endpoint_in_a_path() -> None:
     assert endpoint_in(f"/incoming/{OWN}") == OWN
     assert endpoint_in(f"/incoming/{OWN[:-1]}b") is None
     assert endpoint_in("/incoming/auth/token") is None
+
+
+def test_a_long_query_is_cut_between_pairs() -> None:
+    """Half a credential wouldn't be known for one; and what is long isn't looked through first."""
+    assert cut_query("a=1&b=2") == "a=1&b=2"
+    first = "a=" + "x" * (LOOKED_AT - 30)
+    assert cut_query(f"{first}&k={API_KEY}") == first
+    assert cut_query("a=1;" * LOOKED_AT) == ("a=1;" * LOOKED_AT)[: LOOKED_AT - 1]
+    assert cut_query("x" * (LOOKED_AT + 1)) == "x" * LOOKED_AT

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_incoming.web import access_log
 from airflow_incoming.web.access_log import RedactedURL
 
 
@@ -57,3 +58,20 @@ def test_it_sees_no_endpoint(prefix: str) -> None:
         "raw_path": shown.encode(),
         "query_string": b"id=[redacted]&n=1",
     }
+
+
+def test_of_a_long_query_little_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 KiB of it would take a quarter of a second, for which anybody may ask."""
+    looked_at: list[int] = []
+    redact = access_log.redact_query
+
+    def look(query: str, **about: Any) -> str:
+        looked_at.append(len(query))
+        return redact(query, **about)
+
+    monkeypatch.setattr(access_log, "redact_query", look)
+    query = b"a=%3Fb=%253F&" * 5000
+    seen, kept = pass_on("/incoming/x", query)
+    assert kept == query
+    assert looked_at == [len(seen)]
+    assert 8000 < len(seen) <= 8192

@@ -1,0 +1,50 @@
+"""What one sender has is at most a share of what the others leave."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from airflow_incoming.web.supply import Supply
+
+
+def fill(supply: Supply, sender: str, *, most: int = 2048, share: float = 0.5) -> int:
+    """Take places until there is none for the sender; return how many."""
+    for taken in count():
+        if not supply.has(sender, most, share):
+            return taken
+        supply.take(sender)
+    raise AssertionError
+
+
+def test_whoever_comes_next_finds_something() -> None:
+    """Each of ten who take all they get leaves half of what it found."""
+    supply = Supply()
+    assert [fill(supply, f"sender {number}") for number in range(10)] == [
+        2**each for each in range(10, 0, -1)
+    ]
+    assert supply.taken == 2046
+
+
+def test_a_share_of_everything_is_everything() -> None:
+    supply = Supply()
+    assert fill(supply, "all", share=1.0) == 2048
+    assert fill(supply, "nobody", share=1.0) == 0
+
+
+def test_a_sender_has_something_while_there_is_anything() -> None:
+    """Half of one place is one; a body may be as large as it may be."""
+    supply = Supply()
+    assert fill(supply, "first", most=1) == 1
+    assert fill(supply, "second", most=1) == 0
+    assert supply.has("large", 64, 0.5, size=40, least=40)
+    assert not supply.has("large", 64, 0.5, size=41, least=40)
+
+
+def test_what_is_given_back_is_there_again_and_nobody_is_remembered() -> None:
+    supply = Supply()
+    for _ in range(2):
+        supply.take("a", 3)
+    supply.give_back("a", 2)
+    assert supply.taken == 4
+    supply.give_back("a", 4)
+    assert (supply.taken, supply._held) == (0, {})
