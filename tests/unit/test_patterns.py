@@ -101,6 +101,7 @@ WORST: dict[str, list[tuple[str, str, str]]] = {
         ("application/json", " ", ";"),
     ],
     "core.payload._UNSTORABLE_CHARACTER": [("", "a", "")],
+    "core.redaction._ENDPOINT": [("", "/", ""), ("", "/a", ""), ("", "/" + "a" * 25 + "b", "")],
     "core.redaction._BETWEEN_PAIRS": [("", "&", ""), ("", "a&", ""), ("", "&?# ", "")],
     "core.redaction._SECRET": [
         *(
