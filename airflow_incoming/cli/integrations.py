@@ -17,14 +17,15 @@ from airflow_incoming.core.integration import (
     declaration_to_dict,
 )
 from airflow_incoming.core.records import Integration
+from airflow_incoming.services.rights import Trusted
 
 
-def who() -> str:
-    """Return who runs this command, for the history."""
+def who() -> Trusted:
+    """Return who runs this command: somebody who may do everything."""
     try:
-        return f"cli:{getpass.getuser()}"
+        return Trusted(f"cli:{getpass.getuser()}")
     except (KeyError, OSError):  # a user id without a name
-        return "cli"
+        return Trusted("cli")
 
 
 @command

@@ -98,15 +98,14 @@ class EditorPages(ListeningViews, StateViews):
         errors = self._errors(editing)
         if configuration is None or errors:
             return self._page(editing, errors=errors)
-        manager, by = self.services.manager(), visitor().name
+        manager, by = self.services.manager(), visitor()
         saved = None
         if publish:
-            self.checked_stakes(editing.name)  # before anything is saved
+            manager.permit(editing.name, by=by)  # before anything is saved
         try:
             saved = manager.save(editing.name, configuration, by=by, expected=editing.expected)
             if publish:
-                stakes = self.checked_stakes(editing.name)
-                saved = manager.publish(editing.name, by=by, expected=saved.current.number, stakes=stakes)
+                saved = manager.publish(editing.name, by=by, expected=saved.current.number)
         except InvalidConfiguration as error:
             # What was saved before publishing failed is what the form began with by now.
             editing = self._with_values(editing.name, editing.values)

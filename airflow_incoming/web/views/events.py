@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import chain
 from threading import BoundedSemaphore
@@ -14,17 +13,16 @@ import flask
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound, RedisUnavailable
+from airflow_incoming.core.errors import Conflict, InvalidConfiguration, RedisUnavailable
 from airflow_incoming.core.export import as_csv, as_json
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.runs import ENDED
 from airflow_incoming.web.access import Permission
-from airflow_incoming.web.views.editor_rights import demand
 from airflow_incoming.web.views.event_filter import RANGE_OPTIONS, STATE_OPTIONS, EventFilter, read_filter
 from airflow_incoming.web.views.event_parts import parts_of
 from airflow_incoming.web.views.page import ROOT, Page, expose, is_fragment, needs, visitor
-from airflow_incoming.web.views.replaying import Progress, refusal_for
+from airflow_incoming.web.views.replaying import Progress
 
 #: The most that is exported at once, and the most that is counted.
 EXPORTED = 10_000
@@ -79,10 +77,7 @@ class EventPages(Page):
     @needs(READ, EDIT)
     def replay(self, event_id: UUID) -> ResponseReturnValue:
         """Send one event once more, and go to the event that runs."""
-        who = visitor()
-        (done,) = self.services.events().replay(
-            [event_id], by=who.name, deduplicate=_deduplicates(), refusal=refusal_for(who)
-        )
+        (done,) = self.services.events().replay([event_id], by=visitor(), deduplicate=_deduplicates())
         if done.action == "refused":
             flask.abort(403, description=f"This event can't be replayed: {done.reason}.")
         if done.action == "duplicate":
@@ -104,10 +99,8 @@ class EventPages(Page):
         hash_ = record.dedup_hash
         if hash_ is None:
             raise Conflict("This event has no deduplication hash, so there is nothing to forget.")
-        with suppress(NotFound):  # of an integration that was deleted, nothing will run
-            demand(visitor(), *self.services.manager().stakes(record.integration).configurations)
         try:
-            known = desk.forget(hash_, by=visitor().name)
+            known = desk.forget(hash_, by=visitor())
         except RedisUnavailable as error:
             raise RedisUnavailable(
                 "Redis can't be reached, so the hash may still be remembered there. Try again."
@@ -132,9 +125,8 @@ class EventPages(Page):
             chosen.criteria,
             cursor=_cursor("cursor"),
             upto=upto,
-            by=visitor().name,
+            by=visitor(),
             deduplicate=_deduplicates(),
-            refusal=refusal_for(visitor()),
         )
         progress = progress.after(step)
         following = {
