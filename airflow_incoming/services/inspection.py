@@ -20,6 +20,7 @@ from airflow_incoming.stores.pending import Pending
 MAX_VERSIONS = 200
 
 Versions = list[Version]
+Names = list[str]
 
 
 class Inspector:
@@ -74,6 +75,14 @@ class Inspector:
         """Return what the newest version of an integration would start, beside new configurations."""
         with reading(self._engine) as connection:
             return stakes.of_draft(connection, name, *new)
+
+    def missing_dags(self, configuration: Configuration) -> Names:
+        """Return the DAGs of a configuration that aren't there, where Airflow has teams; else none.
+
+        Whichever team deploys one gets the events, since only whoever is trusted may name it.
+        """
+        with reading(self._engine) as connection:
+            return sorted(stakes.of_configurations(connection, [configuration]).missing or ())
 
     def stakes_of_endpoints(self, found: Iterable[Integration]) -> dict[str, Stakes]:
         """Return what whoever knows an endpoint may start, by the integration's name.

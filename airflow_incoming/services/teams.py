@@ -46,16 +46,19 @@ def binding(connection: Connection, dag_ids: Collection[str]) -> dict[str, str |
     return {dag_id: found.get(dag_id, ANY) for dag_id in dag_ids}
 
 
-def expect_bound(dag_id: str, team: str | None, bound: Teams | None) -> None:
-    """Raise DispatchFailed where a DAG has another team than when its integration was published.
+def is_bound(dag_id: str, team: str | None, bound: Teams | None) -> bool:
+    """Tell whether a DAG has the team that it had when its integration was published.
 
-    ``bound`` is what :func:`binding` gave then; None where nobody has looked, which is as wrong.
+    ``bound`` is what :func:`binding` gave then; None where nobody has looked, which isn't enough.
     """
-    known = bound is not None and dag_id in bound
-    if known and bound is not None and bound[dag_id] in (ANY, team):
-        return
-    raise DispatchFailed(
-        f"DAG {dag_id!r} belongs to another team than when its integration was published. Let somebody who"
-        " may trigger it publish the integration again, then replay this.",
-        retry=False,
-    )
+    return bound is not None and dag_id in bound and bound[dag_id] in (ANY, team)
+
+
+def expect_bound(dag_id: str, team: str | None, bound: Teams | None) -> None:
+    """Raise DispatchFailed unless a DAG is bound: see :func:`is_bound`."""
+    if not is_bound(dag_id, team, bound):
+        raise DispatchFailed(
+            f"DAG {dag_id!r} belongs to another team than when its integration was published. Let somebody"
+            " who may trigger it publish the integration again, then replay this.",
+            retry=False,
+        )

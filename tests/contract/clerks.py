@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from airflow.models import asset, dag, team  # noqa: F401  # which know the tables
 from airflow.models.base import Base
+from airflow.models.dag import DagModel
 from airflow.models.trigger import Trigger
 from sqlalchemy import Engine, insert
 
@@ -51,6 +51,7 @@ class Airflow:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._ids = 0
+        assert DagModel.metadata is Base.metadata  # the models know the tables, once they are imported
         Base.metadata.create_all(engine, tables=[Base.metadata.tables[name] for name in TABLES])
 
     def deploy(self, *dag_ids: str, team: str | None = None, bundle: str | None = None) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, insert, select, update
 
 from airflow_incoming.core.errors import Conflict, NotFound
 from airflow_incoming.core.fingerprint import fingerprint
-from airflow_incoming.core.integration import Configuration, parse_declaration
+from airflow_incoming.core.integration import parse_declaration
 from airflow_incoming.core.matching import parse_match
 from airflow_incoming.core.messages import Claim, Started
 from airflow_incoming.db import tables
@@ -28,6 +28,7 @@ from airflow_incoming.stores.dedup import InMemoryDedup, Known, Memory
 from airflow_incoming.stores.events import Criteria, id_at
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.stores.scan import Budget, scan
+from tests.contract.clerks import Airflow, Clerk
 from tests.contract.samples import NOW, WEEK, make_event
 
 EVERY = ("accepted", "held", "dispatched", "failed", "dead")
@@ -422,15 +423,12 @@ def test_replaying_all_that_match_in_steps(desk: Desk, monkeypatch: pytest.Monke
     desk.apply("other", dags=["forbidden"])
     refused = desk.send(integration="other", at=NOW - timedelta(seconds=1))
 
-    def refusal(configuration: Configuration) -> str | None:
-        return "forbidden" if "forbidden" in configuration.dags else None
-
+    Airflow(desk.engine)
+    who = Clerk(dags=frozenset({"one"}))
     upto = desk.desk.newest_now()
     cursor, done, steps = None, [], 0
     while steps == 0 or cursor is not None:
-        step = desk.desk.replay_step(
-            Criteria(), cursor=cursor, upto=upto, by=Trusted("test"), deduplicate=False, refusal=refusal
-        )
+        step = desk.desk.replay_step(Criteria(), cursor=cursor, upto=upto, by=who, deduplicate=False)
         done += step.done
         cursor = step.cursor
         steps += 1
@@ -445,12 +443,7 @@ def test_copies_come_after_the_bound_even_where_a_clock_lags(desk: Desk) -> None
     far = NOW + timedelta(days=9000)
     desk.send(at=NOW)
     step = desk.desk.replay_step(
-        Criteria(),
-        cursor=None,
-        upto=id_at(far),
-        by=Trusted("test"),
-        deduplicate=False,
-        refusal=lambda _: None,
+        Criteria(), cursor=None, upto=id_at(far), by=Trusted("test"), deduplicate=False
     )
     (done,) = step.done
     assert done.new_id is not None

@@ -14,6 +14,7 @@ from airflow_incoming.core.errors import (
     Conflict,
     DatabaseUnavailable,
     EndpointNotFound,
+    Forbidden,
     InvalidConfiguration,
     NotFound,
     RateLimited,
@@ -34,6 +35,7 @@ from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import keys
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
+from tests.contract.clerks import Airflow, Clerk
 from tests.contract.samples import NOW, make_event
 
 
@@ -450,34 +452,36 @@ def test_nobody_overwrites_what_they_have_not_seen(house: House) -> None:
 
 
 def test_nothing_happens_to_what_was_not_looked_at(house: House) -> None:
-    """A version that was saved, went live or got an event meanwhile has to be looked at first."""
-    house.manager.create("orders", configuration(dags=["a"]), by=Trusted("anna"))
-    house.manager.publish("orders", by=Trusted("anna"))
-    house.manager.suspend("orders", by=Trusted("anna"))
-    stakes = house.manager.stakes("orders")
-    assert [each.dags for each in stakes.configurations] == [("a",)]
+    """A version that was saved meanwhile counts: whoever may not start it changes nothing any more."""
+    Airflow(house.engine)
+    anna = Clerk(dags=frozenset({"a"}), name="anna")
+    house.manager.create("orders", configuration(dags=["a"]), by=anna)
+    house.manager.publish("orders", by=anna)
+    house.manager.suspend("orders", by=anna)
+    assert house.manager.stakes("orders").dags == ("a",)
     house.manager.save("orders", configuration(dags=["b"]), by=Trusted("ben"), expected=1)
     manager = house.manager
     for verb in (manager.resume, manager.publish, manager.unpublish, manager.suspend, manager.delete):
-        with pytest.raises(Conflict, match="changed 'orders' just now"):
-            verb("orders", by=Trusted("anna"), stakes=stakes)
+        with pytest.raises(Forbidden, match="You may not trigger DAG “b”"):
+            verb("orders", by=anna)
     assert house.manager.show("orders").state == "suspended"
-    stakes = house.manager.stakes("orders")
-    assert {each.dags for each in stakes.configurations} == {("a",), ("b",)}
-    assert house.manager.publish("orders", by=Trusted("anna"), stakes=stakes).state == "suspended"
-    assert house.manager.resume("orders", by=Trusted("anna"), stakes=stakes).state == "published"
+    assert set(house.manager.stakes("orders").dags) == {"a", "b"}
+    both = Clerk(dags=frozenset({"a", "b"}))
+    assert house.manager.publish("orders", by=both).state == "suspended"
+    assert house.manager.resume("orders", by=both).state == "published"
 
 
 def test_what_pending_events_run_under_is_at_stake(house: House, engine: Engine) -> None:
     """Events that wait start the DAGs of the version that accepted them, which may be an old one."""
+    Airflow(engine)
     made = house.manager.create("orders", configuration(dags=["a"]), by=Trusted("anna"))
     event_ = make_event(integration_id=made.id, version_id=made.current.id)
     Inbox(engine).append([event_], now=NOW)
     house.manager.save("orders", configuration(dags=["b"]), by=Trusted("anna"), expected=1)
-    assert {each.dags for each in house.manager.stakes("orders").configurations} == {("a",), ("b",)}
+    assert set(house.manager.stakes("orders").dags) == {"a", "b"}
     with engine.begin() as connection:
         connection.execute(update(tables.event).values(state="dispatched"))
-    assert {each.dags for each in house.manager.stakes("orders").configurations} == {("b",)}
+    assert house.manager.stakes("orders").dags == ("b",)
 
 
 def test_versions_are_kept_compared_and_rolled_back_to(house: House) -> None:

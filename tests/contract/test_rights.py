@@ -76,15 +76,13 @@ MATRIX: Mapping[str, set[str]] = {
 }
 #: What changes nothing.
 LOOKING = {
-    *(f"Manager.{name}" for name, _ in inspect.getmembers(Inspector, inspect.isfunction)),
-    *(f"KeyManager.{name}" for name in ("list", "usable_names", "users")),
-    *(
-        f"EventDesk.{name}"
-        for name in (
-            "list find count stream show whole plight configuration_of runs consumers watched"
-            " behind_assets starters newest_now"
-        ).split()
-    ),
+    "Manager": {name for name, _ in inspect.getmembers(Inspector, inspect.isfunction) if name[0] != "_"},
+    "KeyManager": {"list", "usable_names", "users"},
+    "EventDesk": {
+        *("list", "find", "count", "stream", "newest_now"),
+        *("show", "whole", "plight", "configuration_of", "runs", "consumers"),
+        *("watched", "behind_assets", "starters"),
+    },
 }
 #: Each form of the pages, and the verbs that it is for; none where it starts and stops nothing.
 FORMS: Mapping[str, set[str]] = {
@@ -296,7 +294,7 @@ def public(kind: type) -> dict[str, Callable[..., Any]]:
 def test_every_verb_has_a_row() -> None:
     """What is new at a manager, a key manager or a desk is looked at here first; and asks who wants it."""
     there = public(Manager) | public(KeyManager) | public(EventDesk)
-    looking = {name for name in LOOKING if not name.rpartition(".")[2].startswith("_")}
+    looking = {f"{kind}.{name}" for kind, names in LOOKING.items() for name in names}
     assert there.keys() == MATRIX.keys() | looking
     assert VERBS.keys() == MATRIX.keys()
     for name in MATRIX:
@@ -409,3 +407,54 @@ def test_an_auth_manager_is_asked_before_anything_is_locked(
         world.manager.publish(case.name, by=who)
     assert world.manager.show(case.name).state == "draft"
     assert who.asked == ["ours", "theirs"]
+
+
+def remembered(world: World, name: str) -> Any:
+    found = world.manager.show(name)
+    with world.engine.connect() as connection:
+        return connection.scalar(
+            select(tables.version.c.teams).where(tables.version.c.id == found.current.id)
+        )
+
+
+def test_teams_are_remembered_by_whoever_publishes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each publishing anew; by an unchanged file, too; not at all where Airflow has none."""
+    world.airflow.deploy("reds", team="red")
+    who = Clerk(dags=frozenset({"ours", "reds"}))
+    world.manager.create("orders", parse_configuration({"dags": ["ours", "reds"]}), by=who)
+    world.manager.publish("orders", by=who)
+    assert remembered(world, "orders") is None
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    world.manager.suspend("orders", by=who)
+    world.manager.publish("orders", by=who)
+    assert remembered(world, "orders") == {"ours": None, "reds": "red"}
+    world.airflow.move("reds", "blue")
+    world.manager.publish("orders", by=who)
+    assert remembered(world, "orders") == {"ours": None, "reds": "blue"}
+    world.airflow.move("reds", "green")
+    found = world.manager.show("orders")
+    declared = Declaration(name="orders", state="suspended", configuration=found.current.configuration)
+    (change,) = world.manager.apply([declared], by=CLI)
+    assert change.action == "unchanged"
+    assert remembered(world, "orders") == {"ours": None, "reds": "green"}
+
+
+def test_what_is_not_there_is_for_the_trusted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They bind it to whichever team deploys it; to others it is refused as what they may not trigger is."""
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    who = Clerk(dags=frozenset({"ours", "later"}))
+    told = []
+    for dag_id in ("later", "theirs"):
+        with pytest.raises(Forbidden) as refused:
+            world.manager.create("orders", parse_configuration({"dags": [dag_id]}), by=who)
+        told.append(refused.value.detail.replace(dag_id, "it"))
+    assert told[0] == told[1]
+    configuration = parse_configuration({"dags": ["later"]})
+    world.manager.create("orders", configuration, by=CLI)
+    world.manager.publish("orders", by=CLI)
+    assert remembered(world, "orders") == {"later": "*"}
+    assert world.manager.missing_dags(configuration) == ["later"]
+    world.airflow.deploy("later", team="red")
+    world.manager.publish("orders", by=who)
+    assert remembered(world, "orders") == {"later": "red"}
+    assert world.manager.missing_dags(configuration) == []
