@@ -137,12 +137,14 @@ class Editing(EditingData):
     @cached_property
     def readiness(self) -> list[Readiness]:
         """One line for each chosen DAG."""
-        return self._services.readiness().dags(self.values.dag, self.sample_conf)
+        readable = self._visitor.readable_dags(self.values.dag)
+        return self._services.readiness().dags(self.values.dag, self.sample_conf, readable=readable)
 
     @cached_property
     def asset_readiness(self) -> list[Readiness]:
         """One line for each chosen asset."""
-        return self._services.readiness().assets(self.values.asset_list)
+        readable = self._visitor.may_read_assets()
+        return self._services.readiness().assets(self.values.asset_list, readable=readable)
 
     @cached_property
     def sample_conf(self) -> dict[str, Any] | None:

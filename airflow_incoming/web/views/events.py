@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import chain
 from threading import BoundedSemaphore
@@ -23,6 +24,7 @@ from airflow_incoming.web.views.event_filter import RANGE_OPTIONS, STATE_OPTIONS
 from airflow_incoming.web.views.event_parts import parts_of
 from airflow_incoming.web.views.page import ROOT, Page, expose, is_fragment, needs, visitor
 from airflow_incoming.web.views.replaying import Progress
+from airflow_incoming.web.views.veiling import veiled, veiled_plight
 
 #: The most that is exported at once, and the most that is counted.
 EXPORTED = 10_000
@@ -47,6 +49,7 @@ class EventPages(Page):
         if chosen.errors:
             return self.show("events/list.html", status=422, **self._surroundings(chosen), page=None)
         page = self.services.events().find(chosen.criteria)
+        page = replace(page, events=tuple(self._veiled(page.events)))
         context = {"page": page, **self._rows(page.events)}
         if is_fragment():
             return self.show("events/table.html", chosen=chosen, **context)
@@ -59,18 +62,19 @@ class EventPages(Page):
         """Show one event with everything, or only what changes while it runs."""
         desk = self.services.events()
         if is_fragment():
-            record = desk.show(event_id)
-            plight = desk.plight(event_id)
+            (record,) = self._veiled([desk.show(event_id)])
+            plight = veiled_plight(visitor(), desk.plight(event_id))
             return self.show("events/live.html", event=record, plight=plight, **self._one(record))
         whole = desk.whole(event_id)
+        (record,) = self._veiled([whole.record])
         return self.show(
             "events/event.html",
             active="events",
             whole=whole,
-            event=whole.record,
-            plight=whole.plight,
-            parts=parts_of(whole.record),
-            **self._one(whole.record),
+            event=record,
+            plight=veiled_plight(visitor(), whole.plight),
+            parts=parts_of(record),
+            **self._one(record),
         )
 
     @expose("/<uuid:event_id>/replay", methods=("POST",))
@@ -157,7 +161,8 @@ class EventPages(Page):
         self, write: Callable[[Iterator[EventRecord]], Iterator[str]], suffix: str, content_type: str
     ) -> ResponseReturnValue:
         chosen = _valid_filter(flask.request.args)
-        lines = _one_of_few(lambda: write(self.services.events().stream(chosen.criteria, limit=EXPORTED)))
+        events = self._veiled(self.services.events().stream(chosen.criteria, limit=EXPORTED))
+        lines = _one_of_few(lambda: write(events))
         first = next(lines, "")  # before the answer begins: an error can still be told
         name = f"events-{_now():%Y%m%d-%H%M%S}.{suffix}"
         return flask.Response(
@@ -165,6 +170,9 @@ class EventPages(Page):
             content_type=content_type,
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
+
+    def _veiled(self, events: Iterable[EventRecord]) -> Iterator[EventRecord]:
+        return veiled(visitor(), self.services.events(), events)
 
     def _surroundings(self, chosen: EventFilter) -> dict[str, Any]:
         names = [integration.name for integration in self.services.manager().list()]
