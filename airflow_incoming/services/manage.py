@@ -127,6 +127,7 @@ class Manager(Inspector):
             state: State = "suspended" if found.state == "suspended" else "published"
             check_configuration(change.connection, found.current.configuration, state, self._bounds)
             self._put(change.connection, found, state, found.current)
+            _bind(change.connection, found.current)
             change.did("publish_integration", integration=name, version=found.current.number)
         return self.show(name)
 
@@ -213,6 +214,7 @@ class Manager(Inspector):
             action = "updated"
         found = existing(connection, declared.name)
         self._put(connection, found, declared.state, found.current)
+        _bind(connection, found.current)
         about = {"version": found.current.number, "state": declared.state, "action": action}
         change.did("apply_integration", integration=found.name, **about)
         return Change(action=action, integration=existing(connection, declared.name))
@@ -223,8 +225,6 @@ class Manager(Inspector):
         suspended = state == "suspended" or (state == "draft" and integration.suspended)
         live = None if state == "draft" else version.id
         integrations.set_published(connection, integration.id, live, suspended=suspended, now=now)
-        if live is not None:
-            _bind(connection, version)
         if not suspended:
             queue.release_held(connection, integration.name, now, limit=RELEASED_AT_ONCE)
 

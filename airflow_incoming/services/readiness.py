@@ -24,6 +24,7 @@ from airflow_incoming.services.dag_catalog import (
 
 Kind = Literal["success", "warning", "danger", "hidden"]
 
+HIDDEN = "You may not look at this DAG, or it isn't there."
 #: DAGs that one search looks at, and how many it asks permission for at a time.
 MOST_SEARCHED = 1000
 PAGE = 100
@@ -79,7 +80,7 @@ class ReadinessCheck:
             return [
                 self._dag(session, dag_id, states.get(dag_id), conf)
                 if dag_id in readable
-                else Readiness(target=dag_id, kind="hidden", text="You may not look at this DAG.")
+                else Readiness(target=dag_id, kind="hidden", text=HIDDEN)
                 for dag_id in dag_ids
             ]
 

@@ -91,14 +91,13 @@ def demand(actor: Actor, stakes: Stakes) -> None:
         raise Forbidden(f"{' '.join(refused)} {_ASK}")
 
 
-def demand_key(actor: Actor, name: str, opened: Mapping[str, Stakes]) -> None:
-    """Raise Forbidden unless an actor may start all that the integrations do which an API key opens.
+def demand_all(actor: Actor, credential: str, opened: Mapping[str, Stakes]) -> None:
+    """Raise Forbidden unless an actor may start all that the integrations do that a credential opens.
 
-    Only these are named: who may see keys need not be allowed to read configurations.
+    ``credential`` is what it is called, such as "API key 'shop'". Only the integrations are named: who
+    may see credentials need not be allowed to read configurations.
     """
     blocked = [f"“{each}”" for each, stakes in opened.items() if refusals(actor, stakes)]
     if blocked:
         all_of_it = "all that it starts" if len(blocked) == 1 else "all that they start"
-        raise Forbidden(
-            f"API key {name!r} opens {', '.join(blocked)}, and you may not start {all_of_it}. {_ASK}"
-        )
+        raise Forbidden(f"{credential} opens {', '.join(blocked)}, and you may not start {all_of_it}. {_ASK}")

@@ -11,7 +11,7 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.records import Integration
 from airflow_incoming.db import tables
 from airflow_incoming.services import teams
-from airflow_incoming.services.rights import Actor, Stakes, demand, demand_key
+from airflow_incoming.services.rights import Actor, Stakes, demand, demand_all
 from airflow_incoming.services.watchers import started_by_watchers
 from airflow_incoming.stores import integrations, pending
 
@@ -111,7 +111,7 @@ def permit(connection: Connection, actor: Actor, find: Finds, name: str, *new: C
 def permit_key(connection: Connection, actor: Actor, name: str) -> None:
     """Raise Forbidden unless an actor may start all that an API key of this name opens."""
     if not actor.is_trusted:
-        demand_key(actor, name, of_credential(connection, "api_key", name))
+        demand_all(actor, f"API key {name!r}", of_credential(connection, "api_key", name))
 
 
 def permit_hash(connection: Connection, actor: Actor, hash_: str, owner: UUID | None) -> None:

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any, Literal
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
-from airflow.models.dag import DagModel
+from airflow.models.team import Team
+from airflow.utils.session import create_session
 from jwt import InvalidTokenError
+from sqlalchemy import select
 
-from airflow_incoming.services.teams import enabled as teams_enabled
+from airflow_incoming.services import teams
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +113,11 @@ class Visitor:
         return bool(self._manager.is_authorized_asset(method=method, user=self._user))
 
     def _on_dags(self, dag_ids: Iterable[str], method: Any, entity: DagAccessEntity | None) -> set[str]:
-        wanted = list(dag_ids)
-        # Airflow remembers teams for a while; who may start what is a matter of the present.
-        teams = DagModel.get_dag_id_to_team_name_mapping(wanted) if wanted and teams_enabled() else {}
-        return {dag_id for dag_id in wanted if self._on_dag(dag_id, teams.get(dag_id), method, entity)}
+        return {
+            dag_id
+            for dag_id, owners in _teams_of(list(dag_ids)).items()
+            if all(self._on_dag(dag_id, team, method, entity) for team in owners)
+        }
 
     def _on_dag(self, dag_id: str, team: str | None, method: Any, entity: DagAccessEntity | None) -> bool:
         def ask() -> bool:
@@ -142,3 +145,16 @@ def visitor_of(token: str | None) -> Visitor | None:
     except InvalidTokenError:
         return None
     return Visitor(user)
+
+
+def _teams_of(dag_ids: Sequence[str]) -> dict[str, list[str | None]]:
+    """Return the teams that DAGs belong to: each to one, or to none; what isn't there may become any team's.
+
+    Not as Airflow remembers them for a while: who may start what is a matter of the present.
+    """
+    if not dag_ids or not teams.enabled():
+        return {dag_id: [None] for dag_id in dag_ids}
+    with create_session() as session:
+        known = teams.teams_of(session.connection(), dag_ids)
+        every = list(session.scalars(select(Team.name)))
+    return {dag_id: [known[dag_id]] if dag_id in known else [None, *every] for dag_id in dag_ids}

@@ -1,4 +1,4 @@
-"""Why events failed, for those who may look at what they start: an error tells of a DAG, and of its params."""
+"""Why events failed, for those who may look at what they start: an error tells of a DAG and its params."""
 
 from __future__ import annotations
 

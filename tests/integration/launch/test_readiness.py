@@ -9,7 +9,7 @@ import pytest
 
 from airflow_incoming.core.errors import DispatchFailed
 from airflow_incoming.services.launch import AirflowLauncher
-from airflow_incoming.services.readiness import ReadinessCheck
+from airflow_incoming.services.readiness import HIDDEN, ReadinessCheck
 from tests.integration.launch.samples import dag
 from tests.integration.launch.workbench import Workbench, make_event
 
@@ -42,7 +42,7 @@ def test_nothing_is_said_of_what_is_not_for_whoever_asks(check: ReadinessCheck) 
     """A DAG that is there, one that is broken and one that isn't there look alike; so do assets."""
     found = check.dags(["other", "one_task", "broken", "nowhere"], {}, readable={"other"})
     assert found[0].kind == "success"
-    assert {(each.kind, each.text) for each in found[1:]} == {("hidden", "You may not look at this DAG.")}
+    assert {(each.kind, each.text) for each in found[1:]} == {("hidden", HIDDEN)}
     hidden = check.assets(["incoming://orders", "nobody"], readable=False)
     assert {(each.kind, each.text) for each in hidden} == {("hidden", "You may not look at assets.")}
 
