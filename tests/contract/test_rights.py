@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, insert, select, update
 
+import airflow_incoming
 from airflow_incoming.core.errors import Forbidden
 from airflow_incoming.core.integration import Configuration, Declaration, parse_configuration
 from airflow_incoming.db import tables
@@ -316,6 +318,13 @@ def test_every_form_has_a_row() -> None:
     }
     assert posted == FORMS.keys()
     assert set().union(*FORMS.values()) <= MATRIX.keys()
+
+
+def test_no_page_acts_as_somebody_trusted() -> None:
+    """Commands do; over HTTP there is nobody of whom nothing is asked."""
+    web = Path(airflow_incoming.__file__).parent / "web"
+    files = [file for file in web.rglob("*.py") if "Trusted" in file.read_text()]
+    assert files == []
 
 
 @pytest.mark.parametrize("by", ["asset", "name", "uri"])
