@@ -66,11 +66,6 @@ class Inspector:
         with reading(self._engine) as connection:
             return pending.count(connection, found)
 
-    def stakes(self, name: str) -> Stakes:
-        """Return all that an integration may start: what waits, and what watchers start, included."""
-        with reading(self._engine) as connection:
-            return stakes.of_integration(connection, name)
-
     def stakes_of_draft(self, name: str, *new: Configuration) -> Stakes:
         """Return what the newest version of an integration would start, beside new configurations."""
         with reading(self._engine) as connection:

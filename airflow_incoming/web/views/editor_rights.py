@@ -28,9 +28,13 @@ class Rights:
 
 
 def rights_on(visitor: Visitor, integration: Integration, manager: Manager) -> Rights:
-    """Return what a visitor may do with an integration as it is now."""
+    """Return what a visitor may do with an integration as it is now.
+
+    What waits counts, too, once something is done with it: to ask for that may take long, so no page does.
+    """
     blocked = refusals(visitor, manager.stakes_of_draft(integration.name))
-    stakes = manager.stakes(integration.name)
+    live = () if integration.published is None else (integration.published.configuration,)
+    stakes = manager.stakes_of_draft(integration.name, *live)
     opened = manager.stakes_of_endpoints([integration]).get(integration.name)
     return Rights(
         edit=not blocked and visitor.may(Permission.EDIT_INTEGRATIONS),
