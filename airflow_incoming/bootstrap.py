@@ -8,13 +8,14 @@ import os
 import threading
 from datetime import datetime, timedelta, timezone
 from functools import cache, partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
 from airflow_incoming.core.admission import AdmissionPolicy
 from airflow_incoming.core.tokens import TokenPolicy
-from airflow_incoming.db.engine import make_engine
+from airflow_incoming.db.engine import make_engine, reading
 from airflow_incoming.services.checks import Bounds
 from airflow_incoming.services.container import Container, Parts
 from airflow_incoming.services.diagnose import Diagnosis
@@ -31,9 +32,12 @@ from airflow_incoming.services.publish import Publisher
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
+from airflow_incoming.stores import installation
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup
 from airflow_incoming.stores.fernet import FernetCipher
+from airflow_incoming.stores.installation import RedisWitnesses
+from airflow_incoming.stores.own_memory import OwnMemory
 from airflow_incoming.stores.rates import RedisRates
 from airflow_incoming.stores.redis_connection import connect, servers
 from airflow_incoming.stores.stream import RedisStream
@@ -42,6 +46,8 @@ from airflow_incoming.web.responses import status_of
 from airflow_incoming.web.views.services import Services
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis import Redis
 
     from airflow_incoming.services.ports import Launcher
@@ -88,11 +94,25 @@ def redis_client() -> Client | None:
     return connect(settings().redis_url) if settings().redis_url else None
 
 
-@cache
-def memory() -> DedupMemory | None:
-    """Return the memory of deduplication hashes; None where no Redis is configured."""
+def memories() -> Callable[[str], DedupMemory] | None:
+    """Return what returns the memory of deduplication hashes of a name; None where no Redis is configured."""
     redis = redis_client()
-    return None if redis is None else RedisDedup(redis, prefix=settings().redis_prefix)
+    if redis is None:
+        return None
+    prefix = settings().redis_prefix
+    return lambda name: RedisDedup(redis, prefix=f"{prefix}:{name}")
+
+
+def witnesses() -> RedisWitnesses | None:
+    """Return what keeps witnesses of whose hashes are in Redis; None where no Redis is configured."""
+    redis = redis_client()
+    return None if redis is None else RedisWitnesses(redis, prefix=settings().redis_prefix)
+
+
+def _found_in_database() -> tuple[str, bool] | None:
+    with reading(engine()) as connection:
+        found = installation.read(connection)
+    return None if found is None else (found.name, found.is_attended(utcnow()))
 
 
 def rates() -> RedisRates | None:
@@ -140,7 +160,9 @@ def key_manager() -> KeyManager:
 
 def event_desk() -> EventDesk:
     """Return what looks at and replays events."""
-    return EventDesk(engine(), memory(), clock=utcnow)
+    connect = memories()
+    memory = None if connect is None else OwnMemory(connect, _found_in_database)
+    return EventDesk(engine(), memory, clock=utcnow)
 
 
 def icons() -> Icons:
@@ -191,6 +213,7 @@ def diagnosis() -> Diagnosis:
         FernetCipher(),
         clock=utcnow,
         read_address=base_url,
+        read_receivers=receiver_addresses,
         connect_redis=connect_redis,
     )
 
@@ -235,6 +258,7 @@ def _housekeeping(launcher: Launcher, publishes: Publisher | None, emit: Emits |
         publisher=publishes,
         sweeper=Sweep(engine(), clock=utcnow),
         stored=StoredValues(engine()),
+        witnesses=witnesses(),
     )
 
 
@@ -305,7 +329,8 @@ def _parts(*, dispatches: bool) -> Parts:
     options = settings()
     return Parts(
         engine=engine(),
-        memory=memory(),
+        memory=memories(),
+        witnesses=witnesses(),
         rates=rates(),
         cipher=FernetCipher(),
         loop=dispatch_loop(shares_process=True) if dispatches else None,
@@ -336,13 +361,18 @@ def note_refused(path: str, error: Exception, remote: str | None, size: int) -> 
 
 
 def base_url() -> str:
-    """Return the address of the receiver, without a trailing slash."""
+    """Return the address of the receiver that senders are shown, without a trailing slash."""
+    return settings().base_url.rstrip("/") or receiver_addresses()[0]
+
+
+def receiver_addresses() -> tuple[str, ...]:
+    """Return the addresses at which api-servers receive, without a trailing slash."""
     from airflow.configuration import conf
 
-    if settings().base_url:
-        return settings().base_url.rstrip("/")
     api = (
         conf.get("api", "base_url", fallback=None)
         or f"http://localhost:{conf.get('api', 'port', fallback='8080')}"
     )
-    return f"{api.rstrip('/')}/incoming"
+    bridged = settings().flask_blueprint and find_spec("airflow.providers.fab") is not None
+    paths = ("/incoming", "/pluginsv2/incoming") if bridged else ("/incoming",)
+    return tuple(f"{api.rstrip('/')}{path}" for path in paths)

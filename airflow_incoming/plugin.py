@@ -43,7 +43,7 @@ def _apps() -> list[Any]:
 
 def _middlewares() -> list[Any]:
     from airflow_incoming.bootstrap import guard_limits, note_refused
-    from airflow_incoming.web.access_log import RedactedQuery
+    from airflow_incoming.web.access_log import RedactedURL
     from airflow_incoming.web.guard import Guard
 
     return [
@@ -59,9 +59,9 @@ def _middlewares() -> list[Any]:
         },
         # The last one is in front of the others, and has the very scope that the access log will read.
         {
-            "middleware": RedactedQuery,
+            "middleware": RedactedURL,
             "kwargs": {"prefixes": RECEIVER_PREFIXES},
-            "name": "Incoming queries in the access log",
+            "name": "Incoming URLs in the access log",
         },
     ]
 

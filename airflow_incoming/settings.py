@@ -101,7 +101,10 @@ OPTIONS: dict[str, Option] = {
         "1d", "After how long without an event a published integration is marked as silent in the list."
     ),
     "flask_blueprint": Option(
-        "True", "Whether the receiver is also served at /pluginsv2/incoming.", "boolean"
+        "True",
+        "Whether api-servers also receive at /pluginsv2/incoming. A proxy's rules on paths must name both "
+        "addresses.",
+        "boolean",
     ),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus
 
 from airflow_incoming.core.parameters import is_sensitive_header, is_sensitive_query
 
@@ -21,6 +21,8 @@ _SECRET = re.compile(
 )
 _USER_INFO = re.compile(r"//[^/?#@\s]+@")
 _BETWEEN_PAIRS = re.compile(r"([&;?#\s\"'<>]+)")
+#: The id of an endpoint, as the last part of a path: base32 of 128 bits, so that its end is one of eight.
+_ENDPOINT = re.compile(r"/[a-z2-7]{25}[aeimquy4](?![A-Za-z0-9])")
 #: URLs inside of URLs that are looked into; what is deeper is no use to anybody.
 _DEPTH = 3
 
@@ -28,21 +30,44 @@ _is_sensitive = lru_cache(maxsize=1024)(is_sensitive_header)
 _is_sensitive_query = lru_cache(maxsize=1024)(is_sensitive_query)
 
 
-def redact(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers that may be stored: what may be a credential is replaced.
+def redact(headers: Mapping[str, str], *, endpoint_id: str) -> dict[str, str]:
+    """Return a request's headers as they may be stored: what may be a credential is replaced.
 
-    That is the value of a header whose name says so, whatever looks like a JWT or an API key, and in
-    a URL its user and the parameters whose names say so.
+    That is the value of a header whose name says so, whatever looks like a JWT or an API key, in a URL its
+    user, the parameters whose names say so and the ids of endpoints; that of this one wherever it stands.
+    Whoever knows the URL of an endpoint that is open may send to it.
     """
     kept = {name: REDACTED if _is_sensitive(name) else value for name, value in headers.items()}
-    if _may_hold_secrets("\n".join(kept.values())):
+    together = "\n".join(kept.values())
+    if _may_hold_secrets(together):
         kept = {name: _redact_value(value) for name, value in kept.items()}
+    if "%" in together or _names_endpoint(together, endpoint_id):
+        kept = {name: redact_endpoints(value, endpoint_id) for name, value in kept.items()}
     return {storable_text(name): storable_text(value) for name, value in kept.items()}
 
 
-def redact_query(query: str) -> str:
-    """Return a query string that may be stored, redacted by the same rules."""
-    return storable_text(_redact_pairs(query, _DEPTH)) if query else query
+def redact_query(query: str, *, endpoint_id: str | None) -> str:
+    """Return the query string of a request to an endpoint as it may be stored, by the same rules."""
+    if not query:
+        return query
+    return storable_text(redact_endpoints(_redact_pairs(query, _DEPTH), endpoint_id))
+
+
+def endpoint_in(path: str) -> str | None:
+    """Return what looks like the id of an endpoint in a path."""
+    found = _ENDPOINT.search(path)
+    return None if found is None else found[0][1:]
+
+
+def redact_endpoints(text: str, endpoint_id: str | None) -> str:
+    """Return text without this endpoint's id, and what looks like one in a path; encoded ones, too."""
+    if _names_endpoint(text, endpoint_id):
+        text = _ENDPOINT.sub(f"/{REDACTED}", text.replace(endpoint_id or REDACTED, REDACTED))
+    if "%" not in text:
+        return text
+    pieces = _BETWEEN_PAIRS.split(text)
+    pieces[::2] = [_redact_encoded_endpoint(piece, endpoint_id) for piece in pieces[::2]]
+    return "".join(pieces)
 
 
 def first_redacted(parameters: Iterable[str], headers: Mapping[str, str], query: str) -> str | None:
@@ -83,6 +108,21 @@ def _may_hold_secrets(text: str) -> bool:
         or "earer" in text
         or "EARER" in text
     )
+
+
+def _names_endpoint(text: str, endpoint_id: str | None) -> bool:
+    return (endpoint_id is not None and endpoint_id in text) or _ENDPOINT.search(text) is not None
+
+
+def _redact_encoded_endpoint(piece: str, endpoint_id: str | None) -> str:
+    name, equals, value = piece.rpartition("=")
+    for _ in range(_DEPTH):
+        value, before = unquote(value), value
+        if value == before:
+            break
+        if _names_endpoint(value, endpoint_id):
+            return f"{name}{equals}{REDACTED}"
+    return piece
 
 
 def _redact_value(value: str, depth: int = _DEPTH) -> str:

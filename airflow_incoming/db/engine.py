@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, Table, create_engine, event
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DBAPIError,
@@ -98,6 +99,14 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as error:
         raise translate(error) from error
+
+
+def insert_new(connection: Connection, table: Table) -> Any:
+    """Return an INSERT that leaves rows as they are whose ``id`` is there already."""
+    if connection.dialect.name == "mysql":
+        return mysql.insert(table).on_duplicate_key_update(id=table.c.id)
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing(index_elements=[table.c.id])
 
 
 def translate(error: SQLAlchemyError) -> Exception:

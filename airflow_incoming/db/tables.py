@@ -185,7 +185,8 @@ asset_event_mark = Table(
     Column("missing", JSON, nullable=False),
 )
 
-#: The memory of what was sent. A row whose ``expires_at`` has passed may be taken over by a new event.
+#: The memory of what was sent. A row may be taken over by a new event when a whole window has passed since
+#: ``last_seen_at``, of the version that asks; ``expires_at`` is for housekeeping.
 dedup = Table(
     "incoming_dedup",
     metadata,
@@ -196,6 +197,18 @@ dedup = Table(
     Column("last_seen_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Index("incoming_dedup_expires_idx", "expires_at"),
+)
+
+#: One row: under which name our hashes are in Redis, and by what a dispatcher sees there that they are ours.
+#: ``pending`` is a witness that may have reached Redis; ``attended_at`` is NULL while Redis is out of reach.
+installation = Table(
+    "incoming_installation",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(16), nullable=False),
+    Column("witness", String(16), nullable=False),
+    Column("pending", String(16)),
+    Column("attended_at", UtcDateTime),
 )
 
 #: One row per running dispatcher, refreshed while it lives.

@@ -51,10 +51,15 @@ class Gate:
         raise Undecided("Other tasks try to trigger the same, and none succeeds. Retry this task.")
 
     def pass_through(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
-        """Make the run and confirm the claim, or give it back; tell whether the run is new."""
+        """Make the run and confirm the claim; tell whether the run is new.
+
+        Where Airflow refuses the run, the claim is given back. After anything else, a timeout above all, the
+        API server may still be making it though nobody can see it yet: the claim stays with this run, whose
+        retry goes on, and turns stale.
+        """
         try:
             created = runs.create_run(dag_id, run_id, conf)
-        except BaseException:  # that of a timeout, too, is none that an Exception is
+        except runs.RunRefused:
             self._give_back(dag_id, run_id)
             raise
         self._confirm(run_id)
@@ -72,7 +77,7 @@ class Gate:
             ) from error
 
     def _give_back(self, dag_id: str, run_id: str) -> None:
-        """Release the claim if the run is known not to exist; else it stays ours, and turns stale."""
+        """Release the claim, unless an earlier try has made the run, or nobody can tell."""
         try:
             if not runs.exists(dag_id, run_id):
                 self._claims.release(self._hash, run_id=run_id)

@@ -112,7 +112,7 @@ def _translated(dag_id: str, error: AirflowRuntimeError) -> IncomingError:
             f"The params of DAG {dag_id!r} refuse the payload: {refused['name']} "
             f"{_broken_rule(refused['why'])}. Send other data, or change the param."
         )
-    if isinstance(status, int) and 400 <= status < 500:
+    if isinstance(status, int) and 400 <= status < 500 and status != 408:  # a proxy didn't wait any longer
         return RunRefused(f"Airflow refuses a run of DAG {dag_id!r}: {said}")
     return RunUncertain(
         f"Airflow's API server didn't say that it made a run of DAG {dag_id!r} ({said}). Retry this "

@@ -49,8 +49,9 @@ class IncomingTriggerDagRunOperator(AwaitsRun):
     A retried or cleared task never triggers the same twice: its run has the same id at every try, and one
     that exists already is taken for done (``created`` is false). The same is what has equal values of the
     parameters; without any, the whole payload, so leave times of now out of it. What a task has claimed is
-    given back when no run could be made. While Redis is out of reach nothing is triggered, and the task
-    fails to be retried.
+    given back when Airflow refuses the run. After a timeout, or an answer that doesn't say whether the run
+    was made, it isn't: another task that sends the same waits up to 10 minutes for the retry of this one.
+    While Redis is out of reach nothing is triggered, and the task fails to be retried.
 
     ``wait_for_completion`` waits for the triggered run, asking every ``poke_interval`` seconds, until it is
     in one of ``allowed_states`` or ``failed_states``; ``deferrable`` (by default ``[operators]

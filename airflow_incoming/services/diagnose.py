@@ -17,7 +17,7 @@ from airflow_incoming.services.findings import Finding
 from airflow_incoming.services.health import ALIVE
 from airflow_incoming.services.target_findings import asset_events, published, targets
 from airflow_incoming.services.watchers import watched_assets
-from airflow_incoming.stores import dispatchers, events, keys
+from airflow_incoming.stores import dispatchers, events, installation, keys
 from airflow_incoming.stores.keys import Cipher
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,14 @@ class Diagnosis:
         *,
         clock: Callable[[], datetime],
         read_address: Callable[[], str],
+        read_receivers: Callable[[], Sequence[str]],
         connect_redis: Callable[[], Sequence[Any]],
     ) -> None:
         self._engine = engine
         self._cipher = cipher
         self._clock = clock
         self._read_address = read_address
+        self._read_receivers = read_receivers
         self._connect_redis = connect_redis
 
     def findings(self) -> list[Finding]:
@@ -63,6 +65,13 @@ class Diagnosis:
 
     def _settings(self) -> Iterator[Finding]:
         yield Finding("settings", "ok", f"Senders are shown {self._read_address()}/<endpoint id>.")
+        receivers = " and ".join(self._read_receivers())
+        yield Finding(
+            "settings",
+            "ok",
+            f"API servers receive below {receivers}, and 'airflow incoming serve' below /incoming at its own "
+            "port. Rules of a proxy that are to bound who sends must name all that it passes on.",
+        )
 
     def _tables(self) -> Iterator[Finding]:
         from airflow_incoming.db.manager import IncomingDBManager
@@ -130,6 +139,24 @@ class Diagnosis:
         for server in servers:
             name = "redis" if len(servers) == 1 else f"redis {_host_of(server)}"
             yield from _looked(name, partial(_look_at_redis, name, server))
+        if servers:
+            yield from self._memory()
+
+    def _memory(self) -> Iterator[Finding]:
+        name = "hashes in redis"
+        with reading(self._engine) as connection:
+            found = installation.read(connection)
+        if found is None:
+            return
+        if found.is_attended(self._clock()):
+            yield Finding(name, "ok", f"They are this database's, as {found.name}.")
+        else:
+            yield Finding(
+                name,
+                "warning",
+                "Nobody has seen lately that they are this database's, which decides alone meanwhile, "
+                "with a statement per request. See what is said of redis, and of the dispatcher.",
+            )
 
     def _dispatcher(self) -> Iterator[Finding]:
         now = self._clock()

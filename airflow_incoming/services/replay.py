@@ -113,17 +113,21 @@ class EventDesk:
         """Return one event and everything that belongs to it. Raises NotFound."""
         record = self.show(event_id)
         with reading(self._engine) as connection:
-            configuration = integrations.read_configurations(connection, [record.version_id])
+            live = events.published_versions(connection, [record.integration_id]).get(record.integration_id)
+            wanted = [record.version_id, *([live] if live else [])]
+            configurations = integrations.read_configurations(connection, wanted)
+            configuration = configurations.get(record.version_id)
             return Whole(
                 record=record,
                 plight=events.read_plight(connection, event_id),
-                configuration=configuration.get(record.version_id),
+                configuration=configuration,
                 version=events.version_number(connection, record.version_id),
                 story=story_of(
                     connection,
                     self._memory,
                     record,
-                    configuration.get(record.version_id),
+                    configuration,
+                    asking=configurations.get(live) if live else None,
                     duplicates=events.duplicates_remembered(connection, record),
                     now=self._clock(),
                 ),
@@ -251,23 +255,24 @@ class EventDesk:
     def forget(self, hash_: str, *, by: Actor) -> bool:
         """Forget a deduplication hash, so that the next request of it runs. Tell if it was known.
 
-        Raises Forbidden where ``by`` may not start what runs then; and RedisUnavailable, then it may not
-        be forgotten yet: try again.
+        Raises Forbidden where ``by`` may not start what runs then; and RedisUnavailable, then nothing was
+        forgotten.
         """
         in_redis = peek(self._memory, [hash_])[0].get(hash_)
-        owner = None if in_redis is None else in_redis.known.event_id
+        remembered = None if in_redis is None else in_redis.known.event_id
         if not by.is_trusted:  # before anything is locked: an auth manager may be slow, and answers once
             with reading(self._engine) as connection:
-                at_stake = stakes.of_hash(connection, hash_, owner)
+                at_stake = stakes.of_hash(connection, hash_, remembered)
             for each in at_stake:
                 demand(by, each)
         with changing(self._engine, by=by.name, now=self._clock()) as change:
-            stakes.permit_hash(change.connection, by, hash_, owner)
-            known = inbox.forget(change.connection, hash_)
-            change.did("forget_hash", hash=hash_, known=known)
-        if self._memory is not None:
-            self._memory.forget(hash_)
-        return known
+            stakes.permit_hash(change.connection, by, hash_, remembered)
+            owner = inbox.forget(change.connection, hash_)
+            change.did("forget_hash", hash=hash_, known=owner is not None)
+            # While nobody else can claim it: nothing that Redis is told later can be of this claim.
+            if self._memory is not None:
+                self._memory.forget(hash_, owner)
+        return owner is not None
 
 
 def _fitting(ids: Sequence[UUID], sizes: dict[UUID, int]) -> Sequence[UUID]:

@@ -222,10 +222,10 @@ def _deduplicated(
 
     What is refused here slides no window: nobody has sent it again.
     """
-    hashes = [each.event.claim.hash for each in candidates if each.event.claim]
-    if not hashes:
+    windows = {claim.hash: claim.window for each in candidates if (claim := each.event.claim)}
+    if not windows:
         return candidates
-    claims = claimed_hashes(connection, hashes, known, now=now)
+    claims = claimed_hashes(connection, windows, known, now=now)
     owners = {hash_: claim.owner for hash_, claim in claims.items()}
     free: list[_Candidate] = []
     for each in candidates:

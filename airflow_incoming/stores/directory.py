@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -23,7 +24,8 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Endpoint, Listener, VerificationKey
 from airflow_incoming.core.records import Integration
 from airflow_incoming.db.engine import reading
-from airflow_incoming.stores import integrations, keys, listening
+from airflow_incoming.stores import installation, integrations, keys, listening
+from airflow_incoming.stores.installation import Installation
 from airflow_incoming.stores.keys import Cipher, UsableKey
 from airflow_incoming.stores.listening import OpenListener
 
@@ -46,6 +48,7 @@ class Snapshot:
     keys: Mapping[str, UsableKey] = field(default_factory=dict)
     #: Whose next request somebody wants to see, or wanted until a while ago; live or not.
     listeners: Mapping[str, Listener] = field(default_factory=dict)
+    installation: Installation | None = None
 
     def endpoint(self, endpoint_id: str) -> Endpoint:
         """Return a live endpoint.
@@ -66,21 +69,28 @@ class Snapshot:
 
 
 class Directory:
-    """Keeps a snapshot no older than ``max_age`` seconds."""
+    """Keeps a snapshot no older than ``max_age`` seconds.
+
+    ``attend`` is told in the background, as often as the database is asked, under what name our hashes are in
+    Redis.
+    """
 
     def __init__(
         self,
         engine: Engine,
         cipher: Cipher,
         *,
+        attend: Callable[[Installation | None], None] | None = None,
         max_age: float = MAX_AGE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._cipher = cipher
+        self._attend = attend
         self._max_age = max_age
         self._monotonic = monotonic
         self._snapshot: Snapshot | None = None
+        self._began_with: Installation | None = None
         self._failed_at = float("-inf")
         self._refreshing = threading.Lock()
         self._ahead = threading.Lock()
@@ -116,6 +126,18 @@ class Directory:
                 self._failed_at = self._monotonic()
                 raise
 
+    def memory(self, now: datetime) -> tuple[str, bool] | None:
+        """Return the name of our hashes in Redis, and whether it is certain now that they are ours.
+
+        That is so once somebody was seen to attend to it: what the database had at first may be another's.
+        """
+        snapshot, began = self._snapshot, self._began_with
+        found = snapshot.installation if snapshot is not None else None
+        if found is None:
+            return None
+        is_seen = began is None or began.witness != found.witness
+        return found.name, is_seen and found.is_attended(now)
+
     def recall(self, endpoint_id: str) -> Endpoint | None:
         """Return an endpoint that was live or listening when the snapshot was made, however old that is."""
         snapshot = self._snapshot
@@ -143,11 +165,17 @@ class Directory:
         asked_at = self._monotonic()
         old = self._snapshot
         with reading(self._engine) as connection:
-            revision = integrations.read_revision(connection)
+            revision, installed = installation.read_with_revision(connection)
             if old is not None and old.revision == revision:
-                snapshot = replace(old, read_at=asked_at)
+                snapshot = replace(old, read_at=asked_at, installation=installed)
             else:
                 snapshot = load(connection, self._cipher, revision=revision, read_at=asked_at)
+                snapshot = replace(snapshot, installation=installed)
+        if old is None:
+            self._began_with = installed
+        if self._attend is not None:
+            with suppress(RuntimeError):  # it is being closed
+                self._executor.submit(self._attend, installed)
         self._snapshot = snapshot
         return snapshot
 

@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -36,11 +36,6 @@ def bump(connection: Connection) -> None:
     changed = connection.execute(update(table).values(value=table.c.value + 1))
     if changed.rowcount == 0:
         connection.execute(insert(table).values(id=1, value=1))
-
-
-def read_revision(connection: Connection) -> int:
-    """Return the number that grows with each change; 0 before the first."""
-    return connection.scalar(select(tables.revision.c.value)) or 0
 
 
 def find(connection: Connection, name: str, *, lock: bool = False) -> Integration | None:
@@ -198,6 +193,20 @@ def read_teams(connection: Connection, version_ids: Iterable[UUID]) -> dict[UUID
     table = tables.version
     query = select(table.c.id, table.c.teams).where(table.c.id.in_(list(version_ids)))
     return {row.id: row.teams for row in connection.execute(query) if row.teams is not None}
+
+
+def longest_windows(connection: Connection, integration_ids: Iterable[UUID]) -> dict[UUID, timedelta]:
+    """Return for how long integrations remember hashes: by the newest or the published version of each."""
+    table = tables.integration
+    query = select(table.c.id, table.c.current_version_id, table.c.published_version_id)
+    rows = connection.execute(query.where(table.c.id.in_(list(integration_ids))))
+    owners = {version_id: row.id for row in rows for version_id in row[1:] if version_id is not None}
+    windows: dict[UUID, timedelta] = {}
+    for version_id, configuration in read_configurations(connection, owners).items():
+        if (deduplication := configuration.deduplication) is not None:
+            owner = owners[version_id]
+            windows[owner] = max(windows.get(owner, deduplication.window), deduplication.window)
+    return windows
 
 
 def key_users(connection: Connection, key_name: str) -> list[str]:

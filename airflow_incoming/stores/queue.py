@@ -226,18 +226,6 @@ def purge_events(connection: Connection, *, state: str, before: datetime, limit:
     return len(ids)
 
 
-def purge_claims(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Delete up to ``limit`` claims that expired before this time; return how many."""
-    table = tables.dedup
-    hashes = connection.scalars(
-        select(table.c.hash).where(table.c.expires_at < before).order_by(table.c.expires_at).limit(limit)
-    ).all()
-    if hashes:
-        # Checked again: a claim taken over since is younger.
-        connection.execute(delete(table).where(table.c.hash.in_(hashes), table.c.expires_at < before))
-    return len(hashes)
-
-
 def to_event(row: Row[Any]) -> Event:
     """Return the event of a full row."""
     return Event(

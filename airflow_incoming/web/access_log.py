@@ -1,4 +1,4 @@
-"""Airflow's access log shows the query of each request, and knows fewer names of credentials than we do."""
+"""Airflow's access log shows the path and query of each request, and doesn't know what of them is secret."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from airflow_incoming.core.redaction import redact_query
+from airflow_incoming.core.redaction import REDACTED, endpoint_in, redact_query
 from airflow_incoming.web.paths import prefix_of
 
+#: Characters of an endpoint's id that are shown: of 128 random bits 108 stay unknown.
+ID_SHOWN = 4
 
-class RedactedQuery:
-    """Leaves a redacted query to whoever is in front, and the real one to whoever is behind.
+
+class RedactedURL:
+    """Leaves a redacted path and query to whoever is in front, and the real ones to whoever is behind.
 
     In front is Airflow's access log: it reads the scope when the request has ended. ``prefixes`` are the
     paths that are ours; no others are touched.
@@ -23,9 +26,20 @@ class RedactedQuery:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
-        if scope.get("query_string") and prefix_of(scope, self._prefixes) is not None:
+        if prefix_of(scope, self._prefixes) is not None:
             behind = dict(scope)
-            query = redact_query(scope["query_string"].decode("ascii", errors="replace"))
-            scope["query_string"] = query.encode("ascii", errors="replace")
+            _redact(scope)
             scope = behind
         await self._app(scope, receive, send)
+
+
+def _redact(scope: Scope) -> None:
+    """Change a scope in place: of an endpoint's id its first letters are left, to tell it from others."""
+    path, query = scope["path"], scope.get("query_string", b"")
+    endpoint_id = endpoint_in(path)
+    if endpoint_id is not None:
+        path = path.replace(endpoint_id, f"{endpoint_id[:ID_SHOWN]}{REDACTED}")
+        scope["path"], scope["raw_path"] = path, path.encode("utf-8", "surrogatepass")
+    if query:
+        redacted = redact_query(query.decode("ascii", errors="replace"), endpoint_id=endpoint_id)
+        scope["query_string"] = redacted.encode("ascii", errors="replace")

@@ -13,8 +13,10 @@ from workbench.steps import Failed, step
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
-#: Installs the lock several times faster than pip; where it can't be had, pip does it.
-UV = "uv==0.13.9"
+#: uv, which installs a lock several times faster than pip, and what builds this project.
+INSTALLERS = REQUIREMENTS / "install.txt"
+#: Nothing is installed that isn't what was locked.
+LOCKED = ("--require-hashes", "--requirement")
 
 
 def clean_environ() -> dict[str, str]:
@@ -44,7 +46,7 @@ class Environment:
             self._create()
         if self._stamp("project") != self._project_digest():
             with step("Installing this project"):
-                self._install("--no-deps", "--editable", str(ROOT))
+                self._install("--no-deps", *self._builder(), "--editable", str(ROOT))
             self._write_stamp("project", self._project_digest())
 
     def _create(self) -> None:
@@ -57,12 +59,12 @@ class Environment:
             doing.note = "uv" if self._fetch_uv() else "no uv to be had: pip, which is slower"
         pins = sum(line[:1].isalnum() for line in self.lock.read_text().splitlines())
         with step(f"Installing Airflow and all else that is pinned ({pins} lines)"):
-            self._install("--requirement", str(self.lock))
+            self._install(*LOCKED, str(self.lock))
         self._write_stamp("lock", self._lock_digest())
 
     def _fetch_uv(self) -> bool:
         try:
-            self._run(str(self.python), "-m", "pip", "install", "--quiet", "--prefer-binary", UV)
+            self._run(str(self.python), "-m", "pip", "install", "--quiet", *LOCKED, str(INSTALLERS))
         except Failed:
             return False
         return True
@@ -73,6 +75,10 @@ class Environment:
         else:
             command = [str(self.python), "-m", "pip", "install", "--prefer-binary"]
         self._run(*command, *arguments)
+
+    def _builder(self) -> tuple[str, ...]:
+        """Say that this project is built with what is installed; pip alone fetches that for itself."""
+        return ("--no-build-isolation",) if self.binary("uv").exists() else ()
 
     def _run(self, *command: str) -> None:
         # Caches are often on another file system, where uv would warn that it can't make hard links.
@@ -91,7 +97,7 @@ class Environment:
 
     def _lock_digest(self) -> str:
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        return hashlib.sha256(self.lock.read_bytes() + version.encode()).hexdigest()
+        return hashlib.sha256(self.lock.read_bytes() + INSTALLERS.read_bytes() + version.encode()).hexdigest()
 
     def _project_digest(self) -> str:
         digest = hashlib.sha256(str(ROOT).encode())

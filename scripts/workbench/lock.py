@@ -1,4 +1,4 @@
-"""Pin the requirements for every supported Python and platform in one file each."""
+"""Pin the requirements, with their hashes, for every supported Python and platform in one file each."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import argparse
 import subprocess
 import sys
 
-from workbench.environment import REQUIREMENTS, ROOT, UV, clean_environ
+from workbench.environment import INSTALLERS, REQUIREMENTS, ROOT, clean_environ
 from workbench.steps import step
 
 COMPILE = ["pip", "compile", "--universal", "--python-version", "3.10", "--no-annotate", "--quiet"]
-COMPILE += ["--custom-compile-command", "make lock"]
+COMPILE += ["--generate-hashes", "--custom-compile-command", "make lock"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/lock", description=__doc__)
     parser.add_argument("--upgrade", action="store_true", help="to the newest versions")
     upgrade = ["--upgrade"] if parser.parse_args().upgrade else []
-    pin("demo", *upgrade)
+    pin("install", *upgrade)
+    pin("demo", "setup.cfg", *upgrade)
     # What is tested and measured is what is demonstrated: the demo's pins bind the others'.
     for name in ("test", "bench"):
-        pin(name, *upgrade, "--constraint", str((REQUIREMENTS / "demo.txt").relative_to(ROOT)))
+        pin(name, "setup.cfg", *upgrade, "--constraint", str((REQUIREMENTS / "demo.txt").relative_to(ROOT)))
 
 
 def pin(name: str, *options: str) -> None:
     source, lock = f"requirements/{name}.in", f"requirements/{name}.txt"
     with step(f"Pinning {lock}"):
-        command = [*uv(), *COMPILE, *options, "-o", lock, "setup.cfg", source]
+        command = [*uv(), *COMPILE, *options, "-o", lock, source]
         subprocess.run(command, cwd=ROOT, env=clean_environ(), check=True)
 
 
@@ -37,7 +38,7 @@ def uv() -> list[str]:
         return [str(installed)]
     venv = ROOT / ".test" / "lock"
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    subprocess.run([str(venv / "bin" / "pip"), "install", "--quiet", UV], check=True)
+    subprocess.run([str(venv / "bin" / "pip"), "install", "--quiet", "-r", str(INSTALLERS)], check=True)
     return [str(venv / "bin" / "uv")]
 
 

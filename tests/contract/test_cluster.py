@@ -294,6 +294,7 @@ def test_check_looks_at_every_node(engine: Engine, cluster: RedisCluster) -> Non
         PlainCipher(),
         clock=lambda: NOW,
         read_address=lambda: "https://hooks.example.com/incoming",
+        read_receivers=lambda: ["https://airflow.example.com/incoming"],
         connect_redis=lambda: servers(connect(cluster.url, timeout=0.5)),
     )
     names = {f"redis 127.0.0.1:{node.port}" for node in cluster.nodes}

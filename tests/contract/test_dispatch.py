@@ -524,6 +524,33 @@ def test_retention_counts_from_the_end(house: House) -> None:
     assert exist(house, dead, waiting) == [True, True]
 
 
+def test_a_claim_is_kept_as_long_as_a_version_may_ask_for_it(house: House) -> None:
+    """A window that was lengthened reaches back to what its claims were still there of; then they go."""
+    short, long = {"parameters": ["body.n"], "window": "5s"}, {"parameters": ["body.n"], "window": "14d"}
+
+    def publish(deduplication: dict[str, object] | None) -> None:
+        declared = {"name": "orders", "state": "published", "dags": [], "deduplication": deduplication}
+        house.manager.apply([parse_declaration(declared)], by=Trusted("test"))
+
+    def claims() -> int:
+        with reading(house.engine) as connection:
+            return len(connection.execute(select(tables.dedup)).all())
+
+    publish(short)
+    house.accept("{}", "{}")  # under a window of a week
+    house.clock.now += timedelta(days=8)
+    publish(long)
+    house.housekeeping.purge()
+    assert claims() == 2
+    house.clock.now += timedelta(days=5)
+    house.housekeeping.purge()
+    assert claims() == 2
+    publish(None)
+    house.clock.now += timedelta(days=2)
+    house.housekeeping.purge()
+    assert claims() == 0
+
+
 def test_what_the_pages_remember_is_forgotten_in_time(house: House) -> None:
     """A listening an hour after its end, a refused request after a week, counts after 30 days."""
     listening = Listening(house.engine, clock=house.clock)

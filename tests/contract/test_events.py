@@ -290,10 +290,22 @@ def test_the_story_of_a_hash(desk: Desk) -> None:
     assert claimed is not None
     assert (claimed.owner, claimed.first_seen_at, claimed.expires_at) == (event_id, NOW, NOW + WEEK)
     desk.memory.remember([Memory("c" * 64, Known(event_id, NOW), 2 * WEEK)])
+    desk.now = sent = NOW + timedelta(days=1)
     claimed = desk.desk.whole(event_id).story.claimed
     assert claimed is not None
-    assert NOW + 2 * WEEK - timedelta(minutes=1) < claimed.expires_at <= NOW + 2 * WEEK
+    assert sent + WEEK - timedelta(minutes=1) < claimed.expires_at <= sent + WEEK
     assert (whole.version, whole.story.is_own_hash, whole.story.is_certain) == (2, False, True)
+
+
+def test_a_hash_is_remembered_for_the_window_that_is_published_now(desk: Desk) -> None:
+    """Whatever window its own version has: who sends it once more asks under the published one."""
+    desk.apply(deduplication={"parameters": ["body.n"], "window": "7d"})
+    event_id = desk.send(claim=Claim(hash="f" * 64, window=WEEK))
+    desk.now = NOW + timedelta(minutes=1)
+    for window, until in (("1h", NOW + timedelta(hours=1)), ("30s", None), ("14d", NOW + 2 * WEEK)):
+        desk.apply(deduplication={"parameters": ["body.n"], "window": window})
+        claimed = desk.desk.whole(event_id).story.claimed
+        assert (claimed and claimed.expires_at) == until
 
 
 def test_a_hash_that_a_newer_event_owns(desk: Desk) -> None:
@@ -398,10 +410,10 @@ def test_redis_may_know_what_the_database_does_not_yet(desk: Desk) -> None:
     event_id = desk.send({"id": 1}, claim=Claim(hash=made, window=WEEK))
     desk.now = NOW + WEEK + timedelta(minutes=1)
     desk.memory.remember([Memory(made, Known(event_id, NOW), WEEK)])
-    before = desk.memory.peek([made])[made].remaining
+    before = desk.memory.peek([made])[made].ago
     (done,) = desk.desk.replay([event_id], by=Trusted("test"), deduplicate=True)
     assert done.action == "duplicate"
-    assert desk.memory.peek([made])[made].remaining <= before
+    assert desk.memory.peek([made])[made].ago >= before
     desk.desk.forget(made, by=Trusted("test"))
     (done,) = desk.desk.replay([event_id], by=Trusted("test"), deduplicate=True)
     assert done.action == "copied"

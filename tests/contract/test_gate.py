@@ -92,9 +92,12 @@ def test_next_in_line(send: Callable[[str], str], ledger: Ledger) -> None:
     assert {result.result() for result in results if result not in failed} == set(ledger.made)
 
 
-@pytest.mark.parametrize("error", [AirflowTaskTimeout("too long"), EOFError("closed"), ValueError("odd")])
-def test_any_failure(send: Callable[[str], str], ledger: Ledger, error: BaseException) -> None:
-    """Whatever ends a task before it has triggered, its claim is given back, and the next one triggers."""
+UNCERTAIN = [AirflowTaskTimeout("too long"), EOFError("closed"), RunUncertain("500"), ValueError("odd")]
+
+
+@pytest.mark.parametrize("error", UNCERTAIN)
+def test_uncertain(send: Callable[[str], str], ledger: Ledger, error: BaseException) -> None:
+    """A run that Airflow makes when its task was timed out already is the only one."""
 
     def fail(_run_id: str) -> None:
         raise error
@@ -102,25 +105,45 @@ def test_any_failure(send: Callable[[str], str], ledger: Ledger, error: BaseExce
     ledger.refuse.append(fail)
     with pytest.raises(type(error)):
         send("mine")
-    assert send("other") == "other"
-    assert ledger.made == ["other"]
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(send, "other")
+        time.sleep(0.7)  # it has asked twice
+        ledger.made.append("mine")
+        assert other.result(timeout=30) == "mine"
+    assert ledger.made == ["mine"]
 
 
-def test_failure_that_nobody_can_look_into(
-    send: Callable[[str], str], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the supervisor is gone, the task says what ended it, and keeps its claim for its retry."""
+@pytest.mark.parametrize("error", UNCERTAIN)
+def test_retry_of_what_is_uncertain(send: Callable[[str], str], ledger: Ledger, error: BaseException) -> None:
+    """The task's own retry doesn't wait."""
 
-    def fail(*_: str) -> bool:
-        raise EOFError("closed")
+    def fail(_run_id: str) -> None:
+        raise error
 
-    ledger.refuse.append(fail)  # type: ignore[arg-type]
-    with monkeypatch.context() as patch:
-        patch.setattr(runs, "exists", fail)
-        with pytest.raises(EOFError, match="closed"):
-            send("mine")
+    ledger.refuse.append(fail)
+    with pytest.raises(type(error)):
+        send("mine")
     assert send("mine") == "mine"
     assert send("other") == "mine"
+
+
+def test_refused_but_made(send: Callable[[str], str], ledger: Ledger) -> None:
+    """Where an earlier try has made the run, a later refusal gives nothing back."""
+
+    def make_and_fail(run_id: str) -> None:
+        ledger.made.append(run_id)
+        raise EOFError("closed")
+
+    def refuse(_run_id: str) -> None:
+        raise RunRefused("no such DAG")
+
+    ledger.refuse += [refuse, make_and_fail]
+    with pytest.raises(EOFError):
+        send("mine")
+    with pytest.raises(RunRefused):
+        send("mine")
+    assert send("other") == "mine"
+    assert ledger.made == ["mine"]
 
 
 def test_two_thousand(send: Callable[..., str], ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

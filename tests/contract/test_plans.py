@@ -18,7 +18,7 @@ from airflow_incoming.db import tables
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.db.tables import metadata
 from airflow_incoming.services.finding import find
-from airflow_incoming.stores import events, queue, silence
+from airflow_incoming.stores import events, inbox, queue, silence
 from airflow_incoming.stores.events import Criteria, id_at
 from airflow_incoming.stores.scan import Budget, scan
 from workbench.postgres import PostgresServer
@@ -160,7 +160,7 @@ DISPATCHER: dict[str, Callable[[Connection], Any]] = {
     "purge_events: nothing": lambda c: queue.purge_events(
         c, state="dead", before=NOW - timedelta(days=1), limit=500
     ),
-    "purge_claims": lambda c: queue.purge_claims(c, before=NOW + timedelta(minutes=20), limit=500),
+    "purge_claims": lambda c: inbox.purge_claims(c, before=NOW + timedelta(minutes=20), limit=500),
 }
 
 PAGES: dict[str, Criteria] = {

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
@@ -174,6 +175,26 @@ def test_the_form_saves_what_it_shows(house: House, users: Users, name: str) -> 
         },
     )
     assert "Orders &lt;b&gt;" in shop.get(f"/integrations/{name}").text
+
+
+def test_another_window_is_explained_and_counts_at_once(house: House, users: Users, name: str) -> None:
+    """What it means stands beside it while it isn't published; then what was sent before goes by it, too."""
+    admin = users.admin
+    declared = {"name": name, "state": "published", "dags": ["one"]}
+    house.apply({**declared, "deduplication": {"parameters": ["body.id"], "window": "7d"}})
+    assert [house.post(name, {"id": 1}).status_code for _ in range(2)] == [200, 204]
+    assert "the window from" not in admin.get(f"/integrations/{name}").text
+    longer = admin.post(f"/integrations/{name}/sections/deduplication", admin.form(name, window=["14d"]))
+    assert "This lengthens the window from 7d to 14d" in longer.text
+    shorter = admin.form(name, window=["2s"])
+    section = admin.post(f"/integrations/{name}/sections/deduplication", {**shorter, "action": ["apply"]})
+    assert "This shortens the window from 7d to 2s" in section.text
+    assert admin.post(f"/integrations/{name}/save", shorter).status_code == 303
+    assert "This shortens the window from 7d to 2s" in admin.get(f"/integrations/{name}").text
+    assert admin.post(f"/integrations/{name}/publish", admin.form(name)).status_code == 303
+    assert "the window from" not in admin.get(f"/integrations/{name}").text
+    time.sleep(3)
+    assert [house.post(name, {"id": 1}).status_code for _ in range(2)] == [200, 204]
 
 
 def test_mistakes_are_shown_together_and_nothing_is_saved(house: House, users: Users, name: str) -> None:

@@ -52,6 +52,13 @@ URLS = {
     name: f"/x?token=secret-token-in-{name.lower()}&note=harmless"
     for name in ("X-Original-URI", "X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Uri", "Referer")
 }
+#: Headers in which they repeat the path, and so what is enough to send to an open endpoint.
+PATHS = {
+    "X-Envoy-Original-Path": "{}",
+    "X-Note-2": "%2Fincoming%2F{}",
+    "X-Endpoint": "id={}",
+    "Link": "<{}/>",
+}
 QUERY_SECRETS = {
     name: f"secret-{name}-in-a-query" for name in ("token", "jwt", "sig", "pwd", "pass", "code", "key")
 }
@@ -78,11 +85,14 @@ def used(
     wait_until(known, seconds=10, what="every process to know that it is published")
     token = siege.tokens["shop"]
     for receiver in RECEIVERS.values():
-        headers = [*SENT.items(), *URLS.items(), ("X-Trace", MARKER), ("X-Evil", SCRIPT)]
+        paths = [(name, value.format(siege.house.endpoints["hostile"])) for name, value in PATHS.items()]
+        headers = [*SENT.items(), *URLS.items(), *paths, ("X-Trace", MARKER), ("X-Evil", SCRIPT)]
         query = "?" + "&".join(f"{name}={value}" for name, value in QUERY_SECRETS.items()) + "&note=harmless"
+        query += f"&source=/incoming/{siege.house.endpoints['hostile']}"
         body = json.dumps({SCRIPT: SCRIPT, "deep": [{SCRIPT + ".x": SCRIPT}], "a": BODY_MARKER}).encode()
         assert siege.send(receiver, "hostile", body, headers, query=query).status_code == 200
         body = json.dumps({"order.id": f"{BODY_MARKER}\n{FORGED}"}).encode()
+        headers = [*SENT.items(), *URLS.items(), ("Referer", siege.house.url("hostile", receiver))]
         assert siege.send(receiver, "strict", body, headers).status_code == 200
         assert siege.send(receiver, "shop", headers=[("Authorization", f"Bearer {token}")]).status_code == 200
         for bad in (f"Bearer {token[:-3]}AAA", f"Bearer {session}", f"Basic {token}"):
@@ -203,6 +213,21 @@ def test_no_secret_and_no_body_is_in_the_logs(siege: Siege, used: dict[str, str]
     assert re.search(r"Accepted events .*event_ids=.*integration=hostile", written)
     assert re.search(r"Dispatched events .*event_ids=.*integration=hostile", written)
     assert findings(used | {"a body": BODY_MARKER, "a harmless header": MARKER}, written) == []
+
+
+def test_no_endpoint_is_named(siege: Siege, used: dict[str, str]) -> None:
+    """Only its integration and who may send to it show a URL: no event, no request and no log does."""
+    endpoints = {f"endpoint of {name}": endpoint for name, endpoint in siege.house.endpoints.items()}
+    dumps = {name: dump for name, dump in database_dump(siege) if name != "incoming_integration"}
+    assert {name: found for name, dump in dumps.items() if (found := findings(endpoints, dump))} == {}
+    written = logs(siege)
+    assert findings(endpoints, written) == []
+    assert f"{siege.house.endpoints['hostile'][:4]}[redacted]" in written
+    with httpx.Client(cookies={"_token": siege.tokens["session"]}, timeout=30) as page:
+        for path in pages(siege):
+            if path.startswith(("events/", "requests/")):
+                answer = page.get(f"{siege.house.airflow.url}/pluginsv2/incoming-ui/{path}")
+                assert (path, findings(endpoints, answer.text)) == (path, [])
 
 
 def test_nobody_forges_a_line_of_the_logs(siege: Siege, used: dict[str, str]) -> None:

@@ -106,9 +106,7 @@ class EventPages(Page):
         try:
             known = desk.forget(hash_, by=visitor())
         except RedisUnavailable as error:
-            raise RedisUnavailable(
-                "Redis can't be reached, so the hash may still be remembered there. Try again."
-            ) from error
+            raise RedisUnavailable("Redis can't be reached, so nothing was forgotten. Try again.") from error
         return self.redirect(
             "EventPages.show_event", event_id=event_id, notice="forgotten" if known else "not-known"
         )

@@ -282,6 +282,21 @@ def test_a_hash_is_forgotten(shell: Shell, name: str) -> None:
     assert shell.result("dedup", "forget", hash_) == [{"hash": hash_, "was_known": False}]
 
 
+@pytest.mark.parametrize(("bridged", "paths"), [("True", ["", "/pluginsv2"]), ("False", [""])])
+def test_check_says_which_addresses_receive(shell: Shell, bridged: str, paths: list[str]) -> None:
+    """Whoever writes a proxy's rules has to know that there are two."""
+    other = Shell(shell.house, AIRFLOW__INCOMING__FLASK_BLUEPRINT=bridged)
+    try:
+        rows = json.loads(other.run("check", "--output", "json").out)
+    finally:
+        other.close()
+    (told,) = [row["detail"] for row in rows if "receive below" in row["detail"]]
+    base = shell.house.airflow.url
+    assert told.startswith(
+        f"API servers receive below {' and '.join(f'{base}{path}/incoming' for path in paths)}, and"
+    )
+
+
 def test_check_looks_at_everything_and_fails_without_a_dispatcher(shell: Shell) -> None:
     """Rows of check, level and what to do; 1 because nothing starts DAGs here."""
     done = shell.run("check", "--output", "json")

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_incoming.core.redaction import first_redacted, passed_on, redact, redact_query, storable_text
+from airflow_incoming.core import redaction
+from airflow_incoming.core.redaction import endpoint_in, first_redacted, passed_on, storable_text
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 API_KEY = "inc_" + "a" * 16 + "_" + "B" * 43
+OWN, OTHER = "mfrggzdfmztwq2lkmfrggzdfmy", "onswg4tforxxi2dfojswc3dmpe"
+
+redact = partial(redaction.redact, endpoint_id=OWN)
+redact_query = partial(redaction.redact_query, endpoint_id=OWN)
 
 
 def test_credentials_are_never_stored() -> None:
@@ -151,3 +157,32 @@ def test_storable_text(text: str, stored: str) -> None:
 def test_credentials_in_a_query_are_never_stored(query: str, stored: str) -> None:
     """They open nothing there, but whoever sent one put it there all the same."""
     assert redact_query(query) == stored
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        (f"/incoming/{OWN}", "/incoming/[redacted]"),
+        (f"https://h/incoming/{OWN}/?n=1", "https://h/incoming/[redacted]/?n=1"),
+        (f"https://h/pluginsv2/incoming/{OTHER}", "https://h/pluginsv2/incoming/[redacted]"),
+        (f"id={OWN}; n=1", "id=[redacted]; n=1"),
+        (f"x{OWN}x", "x[redacted]x"),
+        (f"/incoming/%6d{OWN[1:]}", "[redacted]"),
+        (f"next=%2Fincoming%2F{OTHER}&n=1", "next=[redacted]&n=1"),
+        (f"next=%252Fincoming%252F{OTHER}", "next=[redacted]"),
+        (f"id={OTHER}", f"id={OTHER}"),
+        ("/orders/01jd5w3zq5x9k2m7n8p4r6t0vb", "/orders/01jd5w3zq5x9k2m7n8p4r6t0vb"),
+        ("n=100%25&m=%zz", "n=100%25&m=%zz"),
+    ],
+)
+def test_an_endpoint_is_never_named(text: str, stored: str) -> None:
+    """Who may read events need not know the URL; that of an open integration is enough to send to it."""
+    assert redact({"x-original-uri": text}) == {"x-original-uri": stored}
+    assert redact_query(text) == stored
+
+
+def test_what_looks_like_an_endpoint_in_a_path() -> None:
+    """Base32 of 128 bits ends with one of eight letters; a ULID has digits that base32 hasn't."""
+    assert endpoint_in(f"/incoming/{OWN}") == OWN
+    assert endpoint_in(f"/incoming/{OWN[:-1]}b") is None
+    assert endpoint_in("/incoming/auth/token") is None

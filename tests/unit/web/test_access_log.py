@@ -1,4 +1,4 @@
-"""What Airflow's access log gets to see of a query."""
+"""What Airflow's access log gets to see of a URL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_incoming.web.access_log import RedactedQuery
+from airflow_incoming.web.access_log import RedactedURL
 
 
 def pass_on(path: str, query: bytes) -> tuple[bytes, bytes]:
@@ -18,7 +18,7 @@ def pass_on(path: str, query: bytes) -> tuple[bytes, bytes]:
         behind.update(scope)
 
     scope = {"type": "http", "path": path, "root_path": "", "query_string": query}
-    asyncio.run(RedactedQuery(app, ("/incoming", "/pluginsv2/incoming"))(scope, None, None))  # type: ignore[arg-type]
+    asyncio.run(RedactedURL(app, ("/incoming", "/pluginsv2/incoming"))(scope, None, None))  # type: ignore[arg-type]
     return scope["query_string"], behind["query_string"]  # type: ignore[return-value]
 
 
@@ -35,3 +35,25 @@ def test_it_sees_no_credential(path: str) -> None:
 def test_what_is_not_ours_is_left_alone(path: str) -> None:
     """Airflow's requests are Airflow's matter."""
     assert pass_on(path, b"jwt=a") == (b"jwt=a", b"jwt=a")
+
+
+@pytest.mark.parametrize("prefix", ["/incoming", "/pluginsv2/incoming", "//incoming/"])
+def test_it_sees_no_endpoint(prefix: str) -> None:
+    """Knowing the URL of an open integration is enough to send to it; a few letters tell which one it was."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["path"], scope["query_string"]))
+
+    path, query = f"{prefix}/mfrggzdfmztwq2lkmfrggzdfmy", b"id=mfrggzdfmztwq2lkmfrggzdfmy&n=1"
+    scope = {"type": "http", "path": path, "raw_path": path.encode(), "root_path": "", "query_string": query}
+    asyncio.run(RedactedURL(app, ("/incoming", "/pluginsv2/incoming"))(scope, None, None))  # type: ignore[arg-type]
+    assert seen == [(path, query)]
+    shown = f"{prefix}/mfrg[redacted]"
+    assert scope == {
+        "type": "http",
+        "root_path": "",
+        "path": shown,
+        "raw_path": shown.encode(),
+        "query_string": b"id=[redacted]&n=1",
+    }
