@@ -54,7 +54,8 @@ integration = Table(
     Column("published_at", UtcDateTime),
 )
 
-#: Immutable configurations. The newest is what the administrator sees; one may be published.
+#: Immutable configurations. The newest is what the administrator sees; one may be published. ``teams`` are
+#: those of its DAGs when it was published last; NULL where Airflow had none.
 version = Table(
     "incoming_version",
     metadata,
@@ -64,6 +65,7 @@ version = Table(
     Column("configuration", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", String(256), nullable=False),
+    Column("teams", JSON(none_as_null=True)),
     UniqueConstraint("integration_id", "number", name="incoming_version_number_key"),
 )
 

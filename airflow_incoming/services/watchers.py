@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, union
 
 from airflow_incoming.core.conf import EVENT_ID
 from airflow_incoming.services import airflow_tables as t
 
 log = logging.getLogger(__name__)
 
-#: How Airflow names our trigger for watchers.
-TRIGGER = "airflow_incoming.triggers.event.IncomingEventTrigger"
+#: How the names of our triggers begin that a watcher may have.
+TRIGGERS = "airflow_incoming.triggers.event."
 #: What Airflow adds to the extra of asset events that users of its API make.
 BY_USERS = "from_rest_api"
 
@@ -39,7 +39,7 @@ def watched_assets(connection: Connection, *, dag_id: str | None = None) -> list
         select(t.watcher.c.asset_id, t.asset.c.name, t.trigger.c.kwargs)
         .join(t.trigger, t.trigger.c.id == t.watcher.c.trigger_id)
         .join(t.asset, t.asset.c.id == t.watcher.c.asset_id)
-        .where(t.trigger.c.classpath == TRIGGER)
+        .where(t.trigger.c.classpath.startswith(TRIGGERS, autoescape=True))
         .order_by(t.asset.c.name)
     )
     if dag_id is not None:
@@ -52,6 +52,30 @@ def watched_assets(connection: Connection, *, dag_id: str | None = None) -> list
         if (name := _integration_of(row.kwargs)) is not None
     ]
     return list(dict.fromkeys(found))
+
+
+def started_by_watchers(connection: Connection) -> dict[str, frozenset[str]]:
+    """Return the DAGs that watchers start with the events of each integration, by its name."""
+    watched = watched_assets(connection)
+    if not watched:
+        return {}
+    ids = sorted({one.asset_id for one in watched})
+    scheduled = (
+        select(t.reference.c.asset_id, t.reference.c.dag_id).where(t.reference.c.asset_id.in_(ids)),
+        *(
+            select(t.asset.c.id, reference.c.dag_id)
+            .join(reference, reference.c[column] == t.asset.c[column])
+            .where(t.asset.c.id.in_(ids))
+            for reference, column in ((t.by_name, "name"), (t.by_uri, "uri"))
+        ),
+    )
+    dags: dict[int, set[str]] = {}
+    for asset_id, dag_id in connection.execute(union(*scheduled)):
+        dags.setdefault(asset_id, set()).add(dag_id)
+    found: dict[str, set[str]] = {}
+    for one in watched:
+        found.setdefault(one.integration, set()).update(dags.get(one.asset_id, ()))
+    return {name: frozenset(dag_ids) for name, dag_ids in found.items()}
 
 
 def event_named_by(conf: Mapping[str, Any]) -> UUID | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -167,6 +167,32 @@ def read_configurations(connection: Connection, version_ids: Iterable[UUID]) -> 
         with suppress(InvalidConfiguration):
             configurations[row.id] = read_configuration(row.configuration)
     return configurations
+
+
+def versions_naming(connection: Connection, field: str, value: str) -> dict[str, set[UUID]]:
+    """Return the versions whose authentication has this value in a field, by the integration's name."""
+    version, table = tables.version, tables.integration
+    query = (
+        select(table.c.name, version.c.id)
+        .join(table, table.c.id == version.c.integration_id)
+        .where(version.c.configuration["auth"][field].as_string() == value)
+    )
+    found: dict[str, set[UUID]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.name, set()).add(row.id)
+    return found
+
+
+def remember_teams(connection: Connection, version_id: UUID, teams: Mapping[str, str | None] | None) -> None:
+    """Remember which teams the DAGs of a version had when it was published; None: Airflow has none."""
+    connection.execute(update(tables.version).where(tables.version.c.id == version_id).values(teams=teams))
+
+
+def read_teams(connection: Connection, version_ids: Iterable[UUID]) -> dict[UUID, dict[str, str | None]]:
+    """Return these, for versions of which they are remembered."""
+    table = tables.version
+    query = select(table.c.id, table.c.teams).where(table.c.id.in_(list(version_ids)))
+    return {row.id: row.teams for row in connection.execute(query) if row.teams is not None}
 
 
 def longest_windows(connection: Connection, integration_ids: Iterable[UUID]) -> dict[UUID, timedelta]:

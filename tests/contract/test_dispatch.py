@@ -32,6 +32,7 @@ from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.services.tally import Tally
 from airflow_incoming.stores import events, queue
 from airflow_incoming.stores.bell import Bell
@@ -129,7 +130,7 @@ class House:
             engine, self.launcher, clock=self.clock, event_retention=WEEK, dead_retention=2 * WEEK
         )
         declared = parse_declaration({"name": "orders", "state": "published", "dags": ["process_order"]})
-        found = self.manager.apply([declared], by="test")[0].integration
+        found = self.manager.apply([declared], by=Trusted("test"))[0].integration
         self.integration_id, self.version_id = found.id, found.current.id
 
     def accept(self, *bodies: str) -> list[UUID]:
@@ -178,7 +179,7 @@ def test_an_event_becomes_a_run_and_is_marked(house: House) -> None:
 def test_the_assets_of_a_batch_are_reserved_at_once(house: House) -> None:
     """Of all its parts and before any: who takes them one after the other may wait in a circle."""
     targets = {"name": "orders", "state": "published", "assets": ["z", "a"]}
-    found = house.manager.apply([parse_declaration(targets)], by="test")[0].integration
+    found = house.manager.apply([parse_declaration(targets)], by=Trusted("test"))[0].integration
     house.version_id = found.current.id
     house.accept(*[f'{{"order": {{"id": {number}}}, "x": "{"x" * 2**20}"}}' for number in range(3)])
     house.dispatcher.drain()
@@ -446,19 +447,19 @@ def test_a_body_that_no_longer_parses_spoils_nothing(house: House) -> None:
 
 def test_a_suspended_integration_holds_and_a_resumed_one_goes_on(house: House) -> None:
     """Nothing is lost in between."""
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     ids = house.accept(*['{"order": {"id": 1}}'] * 12)
     assert house.dispatcher.drain().held == 12
     assert {house.event(e).state for e in ids} == {"held"}
     assert house.runs() == set()
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     assert house.dispatcher.drain().dispatched == 12
 
 
 def test_a_deleted_integration_still_runs_what_it_accepted(house: House) -> None:
     """A 200 is kept; unless the administrator discards it in so many words."""
     (kept,) = house.accept('{"order": {"id": 1}}')
-    assert house.manager.delete("orders", by="test") == 0
+    assert house.manager.delete("orders", by=Trusted("test")) == 0
     house.dispatcher.drain()
     assert house.event(kept).state == "dispatched"
 
@@ -466,7 +467,7 @@ def test_a_deleted_integration_still_runs_what_it_accepted(house: House) -> None
 def test_discarded_events_are_dead(house: House) -> None:
     """Deleting with discard_pending says how many it cost."""
     (lost,) = house.accept('{"order": {"id": 1}}')
-    assert house.manager.delete("orders", by="me", discard_pending=True) == 1
+    assert house.manager.delete("orders", by=Trusted("me"), discard_pending=True) == 1
     assert house.dispatcher.drain().total == 0
     assert house.event(lost).error == "Discarded when orders was deleted by me."
 
@@ -489,7 +490,7 @@ def test_replaying(house: House) -> None:
     done, dead = house.accept('{"order": {"id": 1}}', '{"order": {"id": "bad"}}')
     house.dispatcher.drain()
     house.launcher.errors.clear()
-    replayed = {replay.event_id: replay for replay in house.desk.replay([done, dead], by="test")}
+    replayed = {replay.event_id: replay for replay in house.desk.replay([done, dead], by=Trusted("test"))}
     assert (replayed[done].action, replayed[dead].action) == ("copied", "requeued")
     house.dispatcher.drain()
     copy = replayed[done].new_id
@@ -503,19 +504,19 @@ def test_retention_counts_from_the_end(house: House) -> None:
     """What ended long ago goes, and expired claims; what waits, or ended lately, never does."""
     house.launcher.errors["bad"] = DispatchFailed("no", retry=False)
     done, dead = house.accept('{"order": {"id": 1}}', '{"order": {"id": "bad"}}')
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     (held,) = house.accept('{"order": {"id": 2}}')
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     house.dispatcher.drain()
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     (waiting,) = house.accept('{"order": {"id": 3}}')
     house.dispatcher.drain()
     house.clock.now += timedelta(days=8)
     assert house.housekeeping.purge() == 2 + 4
     assert exist(house, done, held, dead, waiting) == [False, False, True, True]
     house.launcher.errors.clear()
-    house.desk.replay([dead], by="test")
-    house.manager.resume("orders", by="test")
+    house.desk.replay([dead], by=Trusted("test"))
+    house.manager.resume("orders", by=Trusted("test"))
     house.dispatcher.drain()
     assert house.housekeeping.purge() == 0
     house.clock.now += timedelta(days=6)
@@ -529,7 +530,7 @@ def test_a_claim_is_kept_as_long_as_a_version_may_ask_for_it(house: House) -> No
 
     def publish(deduplication: dict[str, object] | None) -> None:
         declared = {"name": "orders", "state": "published", "dags": [], "deduplication": deduplication}
-        house.manager.apply([parse_declaration(declared)], by="test")
+        house.manager.apply([parse_declaration(declared)], by=Trusted("test"))
 
     def claims() -> int:
         with reading(house.engine) as connection:
@@ -579,18 +580,18 @@ def test_what_the_pages_remember_is_forgotten_in_time(house: House) -> None:
 
 def test_retries_count_from_the_first_failure(house: House) -> None:
     """An event that was held for a week has its whole day of retries."""
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     (event_id,) = house.accept('{"order": {"id": "odd"}}')
     house.dispatcher.drain()
     house.clock.now += timedelta(days=7)
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     house.launcher.errors["odd"] = DispatchFailed("not yet", retry=True)
     house.dispatcher.drain()
     assert house.event(event_id).state == "failed"
     house.clock.now += timedelta(days=1)
     house.dispatcher.drain()
     assert house.event(event_id).state == "dead"
-    house.desk.replay([event_id], by="test")
+    house.desk.replay([event_id], by=Trusted("test"))
     house.dispatcher.drain()
     assert house.event(event_id).state == "failed"
 
@@ -601,7 +602,7 @@ def test_a_configuration_of_a_newer_release_stops_only_its_own_events(house: Hou
     with transaction(house.engine) as connection:
         connection.execute(update(tables.version).values(configuration={"from": "the future"}))
     declared = parse_declaration({"name": "other", "state": "published", "dags": ["process_order"]})
-    other = house.manager.apply([declared], by="test")[0].integration
+    other = house.manager.apply([declared], by=Trusted("test"))[0].integration
     house.integration_id, house.version_id = other.id, other.current.id
     (plain,) = house.accept('{"order": {"id": 1}}')
     house.dispatcher.dispatch_batch()
@@ -610,13 +611,13 @@ def test_a_configuration_of_a_newer_release_stops_only_its_own_events(house: Hou
 
 def test_unpublishing_is_not_resuming(house: House) -> None:
     """What a suspended integration holds stays held, until it is published again."""
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     (event_id,) = house.accept('{"order": {"id": 1}}')
     house.dispatcher.drain()
-    house.manager.unpublish("orders", by="test")
+    house.manager.unpublish("orders", by=Trusted("test"))
     house.housekeeping.release()
     assert house.dispatcher.drain().total == 0
-    house.manager.publish("orders", by="test")
+    house.manager.publish("orders", by=Trusted("test"))
     assert house.dispatcher.drain().dispatched == 1
     assert house.event(event_id).state == "dispatched"
 

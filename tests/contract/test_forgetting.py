@@ -21,6 +21,7 @@ from airflow_incoming.core.messages import Outcome
 from airflow_incoming.db.engine import reading, transaction
 from airflow_incoming.services.intake import Intake
 from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import inbox
 from airflow_incoming.stores.dedup import Known, Memory, RedisDedup
 from airflow_incoming.stores.inbox import Inbox
@@ -71,7 +72,7 @@ def send(engine: Engine, memory: RedisDedup, *, now: datetime = NOW, window: tim
 
 
 def forget(engine: Engine, memory: RedisDedup) -> bool:
-    return EventDesk(engine, memory, clock=lambda: NOW).forget(HASH, by="test")
+    return EventDesk(engine, memory, clock=lambda: NOW).forget(HASH, by=Trusted("test"))
 
 
 def test_a_process_that_stood_still_between_commit_and_redis(

@@ -264,6 +264,7 @@ def test_check_says_whether_the_hashes_are_ours(engine: Engine, client: Client) 
             PlainCipher(),
             clock=lambda: utcnow() + after,
             read_address=lambda: "https://hooks.example.com/incoming",
+            read_receivers=lambda: ["https://airflow.example.com/incoming"],
             connect_redis=lambda: servers(client),
         )
         return [each.level for each in diagnosis.findings() if each.check == "hashes in redis"]

@@ -19,6 +19,7 @@ from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFoun
 from airflow_incoming.core.integration import Auth
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import transaction
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import listening
 from tests.contract.receiving import House
 from workbench.processes import wait_until
@@ -128,7 +129,7 @@ def test_a_key_that_opens_nothing_is_refused_at_once(house: House) -> None:
     """Waiting for what can't come helps nobody; the field is named."""
     house.apply()
     house.bearer("old")
-    house.keys.revoke("old", by="test")
+    house.keys.revoke("old", by=Trusted("test"))
     for auth in (Auth(type="jwt"), Auth(type="jwt", api_key="none"), Auth(type="jwt", api_key="old")):
         with pytest.raises(InvalidConfiguration) as caught:
             house.listening.start("orders", auth=auth, by="ada")
@@ -172,7 +173,7 @@ def test_a_draft_that_goes_live_meanwhile_listens_to_its_senders_alone(house: Ho
     house.bearer("shop")
     endpoint = house.apply(auth={"type": "jwt", "api_key": "shop"})
     house.listen(auth=Auth(type="none"))
-    house.manager.publish("orders", by="test")
+    house.manager.publish("orders", by=Trusted("test"))
     house.settle()
     assert house.process.post(endpoint) == "unauthorized"
 

@@ -25,6 +25,7 @@ from airflow_incoming.db.engine import make_engine, reading
 from airflow_incoming.services.checks import Bounds
 from airflow_incoming.services.keys import KeyManager
 from airflow_incoming.services.manage import Manager
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import keys
 from tests.house import JSON, House
 from workbench.processes import Process
@@ -78,11 +79,11 @@ class Siege:
 
     def apply(self, *declarations: Mapping[str, Any]) -> None:
         parsed = [parse_declaration({"state": "published", "dags": ["one"], **each}) for each in declarations]
-        for change in self.manager.apply(parsed, by="test"):
+        for change in self.manager.apply(parsed, by=Trusted("test")):
             self.house.endpoints[change.integration.name] = change.integration.endpoint_id
 
     def make_key(self, name: str) -> None:
-        self.api_keys[name] = self.keys.create(name, by="test").api_key
+        self.api_keys[name] = self.keys.create(name, by=Trusted("test")).api_key
 
     def secret(self, name: str) -> bytes:
         """Return the newest signing secret of a key: what no stranger has."""

@@ -78,7 +78,7 @@ class EditingData:
     @cached_property
     def rights(self) -> Rights:
         """What the visitor may do with the integration."""
-        return rights_on(self._visitor, self.integration)
+        return rights_on(self._visitor, self.integration, self._services.manager())
 
     # -- Incoming data
 

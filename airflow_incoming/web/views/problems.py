@@ -34,6 +34,16 @@ class Problem:
         )
 
     @classmethod
+    def signed_in_anew(cls, name: str) -> Problem:
+        """Return what is said where another user opened the page in the same browser."""
+        return cls(
+            status=400,
+            title="You are signed in as somebody else now",
+            detail=f"Another user opened this page. Nothing was changed. Try again to do it as {name}.",
+            action="again",
+        )
+
+    @classmethod
     def forbidden(cls, missing: tuple[Permission, ...]) -> Problem:
         """Return what somebody without permission is told: which one to ask for."""
         verbs = {"GET": "can read", "PUT": "can edit"}
