@@ -38,6 +38,19 @@ def test_what_is_not_ours_is_left_alone(path: str) -> None:
     assert pass_on(path, b"jwt=a") == (b"jwt=a", b"jwt=a")
 
 
+@pytest.mark.parametrize("path", ["/incoming/{}x", "/incoming/x{}", "/incoming/{}/", "/incoming/a/{}"])
+def test_it_sees_no_mistyped_endpoint(path: str) -> None:
+    """Whoever misspells a URL is answered 404, and gives it away as well."""
+    for spelled in ("mfrggzdfmztwq2lkmfrggzdfmy", "MFRGGZDFMZTWQ2LKMFRGGZDFMY"):
+        scope = {"type": "http", "path": path.format(spelled), "root_path": "", "query_string": b""}
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            """Answer nothing."""
+
+        asyncio.run(RedactedURL(app, ("/incoming",))(scope, None, None))  # type: ignore[arg-type]
+        assert "zdfm" not in str(scope["path"]).lower()
+
+
 @pytest.mark.parametrize("prefix", ["/incoming", "/pluginsv2/incoming", "//incoming/"])
 def test_it_sees_no_endpoint(prefix: str) -> None:
     """Knowing the URL of an open integration is enough to send to it; a few letters tell which one it was."""
