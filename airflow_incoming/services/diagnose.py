@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
-from airflow_incoming.core.errors import IncomingError
+from airflow_incoming.core.errors import IncomingError, RedisUnavailable
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.findings import Finding
 from airflow_incoming.services.health import ALIVE
@@ -160,7 +161,10 @@ class Diagnosis:
                 "Nobody has seen lately that they are this database's, which decides alone meanwhile, "
                 "with a statement per request. See what is said of redis, and of the dispatcher.",
             )
-        if others := self._witnesses.others(found.name):
+        others: list[str] = []
+        with suppress(RedisUnavailable):  # as is said of redis
+            others = self._witnesses.others(found.name)
+        if others:
             yield Finding(
                 name,
                 "warning",

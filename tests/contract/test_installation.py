@@ -331,6 +331,23 @@ def test_check_says_that_another_database_has_the_same_prefix(
         assert "Another database uses this Redis" in said
 
 
+def test_check_says_what_it_knows_where_redis_is_out_of_reach(engine: Engine, client: Client) -> None:
+    """Its server can't be looked at, which is said once; whose the hashes are is known to the database."""
+    Place(engine, client).start()
+    gone = connect("redis://127.0.0.1:1/0")
+    diagnosis = Diagnosis(
+        engine,
+        PlainCipher(),
+        clock=utcnow,
+        read_address=str,
+        read_receivers=list,
+        connect_redis=lambda: servers(gone),
+        witnesses=RedisWitnesses(gone, prefix="test"),
+    )
+    found = [(each.check, each.level) for each in diagnosis.findings() if "redis" in each.check]
+    assert found == [("redis", "error"), ("hashes in redis", "ok")]
+
+
 class Dies(Exception):
     """The process is killed."""
 
