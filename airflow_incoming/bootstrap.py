@@ -113,7 +113,7 @@ def witnesses() -> RedisWitnesses | None:
 def _found_in_database() -> tuple[str, bool] | None:
     with reading(engine()) as connection:
         found = installation.read(connection)
-    return None if found is None else (found.name, found.is_attended(utcnow()))
+    return None if found is None else (found.name, found.is_attended())
 
 
 def rates() -> RedisRates | None:
@@ -216,6 +216,7 @@ def diagnosis() -> Diagnosis:
         read_address=base_url,
         read_receivers=receiver_addresses,
         connect_redis=connect_redis,
+        witnesses=witnesses(),
     )
 
 

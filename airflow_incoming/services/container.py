@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +12,6 @@ from sqlalchemy import Engine
 from airflow_incoming.core.admission import AdmissionPolicy
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.core.units import Rate
-from airflow_incoming.db.engine import transaction
 from airflow_incoming.services.backlog import BacklogLimits
 from airflow_incoming.services.capture import Capturing
 from airflow_incoming.services.health import Health
@@ -31,7 +29,7 @@ from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
-from airflow_incoming.stores.installation import ATTENDED_TO, Installation, RedisWitnesses
+from airflow_incoming.stores.installation import Installation, RedisWitnesses
 from airflow_incoming.stores.keys import Cipher
 from airflow_incoming.stores.own_memory import OwnMemory
 from airflow_incoming.stores.rates import RateStore
@@ -71,10 +69,9 @@ class Container:
         self._bell = parts.bell
         self._directory = Directory(parts.engine, parts.cipher, attend=_attend(parts))
         self._capturing = Capturing(parts.engine)
-        memory = None
-        if parts.memory is not None:
-            memory = OwnMemory(parts.memory, lambda: self._directory.memory(parts.clock()))
-        self._intake = Lanes(small=_intake(parts, memory), large=_intake(parts, memory))
+        self._intake = Lanes(
+            small=_intake(parts, self._memory(parts)), large=_intake(parts, self._memory(parts))
+        )
         self.tally = Tally(
             parts.engine,
             self._directory.recall,
@@ -94,7 +91,7 @@ class Container:
             accept_timeout=parts.accept_timeout,
         )
         self.token_issuer = WatchedIssuer(_token_issuer(parts, self._directory, self._rates), self.tally)
-        self.health = Health(parts.engine, memory, clock=parts.clock)
+        self.health = Health(parts.engine, self._memory(parts), clock=parts.clock)
         self._lock = threading.Lock()
         self._running = False
 
@@ -129,6 +126,9 @@ class Container:
             if self._loop is not None:
                 self._loop.stop()
 
+    def _memory(self, parts: Parts) -> OwnMemory | None:
+        return None if parts.memory is None else OwnMemory(parts.memory, self._directory.memory)
+
 
 def _intake(parts: Parts, memory: DedupMemory | None) -> Intake:
     return Intake(
@@ -140,18 +140,17 @@ def _intake(parts: Parts, memory: DedupMemory | None) -> Intake:
     )
 
 
-def _attend(parts: Parts) -> Callable[[Installation | None], None] | None:
-    """Return what sees to it that our hashes in Redis are ours, where no dispatcher does."""
+def _attend(parts: Parts) -> Callable[[], Installation | None] | None:
+    """Return what sees to it that our hashes in Redis are ours."""
     witnesses = parts.witnesses
     if witnesses is None:
         return None
 
-    def attend(found: Installation | None) -> None:
-        now = parts.clock()
-        if found is not None and found.is_attended(now, within=ATTENDED_TO):
-            return
-        with suppress(DatabaseUnavailable), transaction(parts.engine) as connection:
-            installation.attend(connection, witnesses, now=now)
+    def attend() -> Installation | None:
+        try:
+            return installation.attend(parts.engine, witnesses)
+        except DatabaseUnavailable:
+            return None
 
     return attend
 

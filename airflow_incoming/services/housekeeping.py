@@ -132,8 +132,7 @@ class Housekeeping:
     def _attend(self) -> None:
         """See to it that our hashes in Redis are ours."""
         if self._witnesses is not None and self._due("attend", ATTEND_EVERY):
-            with transaction(self._engine) as connection:
-                installation.attend(connection, self._witnesses, now=self._clock())
+            installation.attend(self._engine, self._witnesses)
 
     def _publish(self) -> bool:
         if self._publisher is None or not self._due("publish", PUBLISH_EVERY):

@@ -25,7 +25,7 @@ from airflow_incoming.core.messages import Endpoint, Listener, VerificationKey
 from airflow_incoming.core.records import Integration
 from airflow_incoming.db.engine import reading
 from airflow_incoming.stores import installation, integrations, keys, listening
-from airflow_incoming.stores.installation import Installation
+from airflow_incoming.stores.installation import ATTENDED_TO, Installation
 from airflow_incoming.stores.keys import Cipher, UsableKey
 from airflow_incoming.stores.listening import OpenListener
 
@@ -71,8 +71,9 @@ class Snapshot:
 class Directory:
     """Keeps a snapshot no older than ``max_age`` seconds.
 
-    ``attend`` is told in the background, as often as the database is asked, under what name our hashes are in
-    Redis.
+    ``attend`` sees to it that our hashes in Redis are ours, and returns what the database has then. It is
+    called before anything is decided in a process that doesn't know that, and else in the background where no
+    dispatcher sees to it.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Directory:
         engine: Engine,
         cipher: Cipher,
         *,
-        attend: Callable[[Installation | None], None] | None = None,
+        attend: Callable[[], Installation | None] | None = None,
         max_age: float = MAX_AGE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,7 +91,7 @@ class Directory:
         self._max_age = max_age
         self._monotonic = monotonic
         self._snapshot: Snapshot | None = None
-        self._began_with: Installation | None = None
+        self._doubted: str | None = None
         self._failed_at = self._tried_at = float("-inf")
         self._refreshing = threading.Lock()
         self._ahead = threading.Lock()
@@ -134,17 +135,14 @@ class Directory:
                 self._failed_at = self._monotonic()
                 raise
 
-    def memory(self, now: datetime) -> tuple[str, bool] | None:
+    def memory(self) -> tuple[str, bool] | None:
         """Return the name of our hashes in Redis, and whether it is certain now that they are ours.
 
-        That is so once somebody was seen to attend to it: what the database had at first may be another's.
+        That is so once this process has seen somebody attend to it: what the database had at first may be
+        another's.
         """
-        snapshot, began = self._snapshot, self._began_with
-        found = snapshot.installation if snapshot is not None else None
-        if found is None:
-            return None
-        is_seen = began is None or began.witness != found.witness
-        return found.name, is_seen and found.is_attended(now)
+        found = self._snapshot.installation if self._snapshot is not None else None
+        return None if found is None else (found.name, self._is_certain(found))
 
     def recall(self, endpoint_id: str) -> Endpoint | None:
         """Return an endpoint that was live or listening when the snapshot was made, however old that is."""
@@ -175,17 +173,29 @@ class Directory:
         with reading(self._engine) as connection:
             revision, installed = installation.read_with_revision(connection)
             if old is not None and old.revision == revision:
-                snapshot = replace(old, read_at=asked_at, installation=installed)
+                snapshot = replace(old, read_at=asked_at)
             else:
                 snapshot = load(connection, self._cipher, revision=revision, read_at=asked_at)
-                snapshot = replace(snapshot, installation=installed)
         if old is None:
-            self._began_with = installed
-        if self._attend is not None:
+            self._doubted = None if installed is None else installed.witness
+        is_idle = old is None or asked_at - old.read_at > ATTENDED_TO.total_seconds()
+        self._snapshot = replace(snapshot, installation=self._attended(installed, is_idle=is_idle))
+        return self._snapshot
+
+    def _is_certain(self, found: Installation) -> bool:
+        return found.witness != self._doubted and found.is_attended()
+
+    def _attended(self, found: Installation | None, *, is_idle: bool) -> Installation | None:
+        """Return it, attended to first where it isn't certain, and nobody was here to do that before."""
+        attend = self._attend
+        if attend is None:
+            return found
+        if is_idle and (found is None or not self._is_certain(found)):
+            return attend() or found
+        if found is None or not found.is_attended(within=ATTENDED_TO):
             with suppress(RuntimeError):  # it is being closed
-                self._executor.submit(self._attend, installed)
-        self._snapshot = snapshot
-        return snapshot
+                self._executor.submit(attend)
+        return found
 
 
 def load(connection: Connection, cipher: Cipher, *, revision: int, read_at: float) -> Snapshot:

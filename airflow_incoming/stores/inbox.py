@@ -19,7 +19,6 @@ from sqlalchemy import (
     Engine,
     bindparam,
     case,
-    column,
     delete,
     func,
     select,
@@ -30,7 +29,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from airflow_incoming.core.messages import Event
 from airflow_incoming.db import tables
-from airflow_incoming.db.engine import insert_new, transaction
+from airflow_incoming.db.engine import clock_of, insert_new, transaction
 from airflow_incoming.stores import inbox_postgresql, integrations
 
 _dedup = tables.dedup
@@ -147,22 +146,8 @@ def insert_events(connection: Connection, events: Sequence[Event]) -> None:
 
     At once by the database's clock where the receiver's is ahead of it.
     """
-    latest = _clock_of(connection)
+    latest: datetime = connection.scalars(select(clock_of(connection))).one()
     connection.execute(insert_new(connection, tables.event), [_row(event, latest) for event in events])
-
-
-#: What time it is for the database, in UTC.
-_CLOCKS = {
-    "mysql": "SELECT utc_timestamp(6)",
-    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f000', 'now')",
-    "postgresql": "SELECT now()",
-}
-
-
-def _clock_of(connection: Connection) -> datetime:
-    clock = text(_CLOCKS[connection.dialect.name]).columns(column("now", UtcDateTime))
-    now: datetime = connection.scalars(clock).one()
-    return now
 
 
 def _claim_returning(connection: Connection, rows: list[dict[str, Any]]) -> dict[str, UUID]:

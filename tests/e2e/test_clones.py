@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from itertools import count
+from time import monotonic, sleep
 
 import pytest
 from sqlalchemy import create_engine, make_url
@@ -84,3 +85,38 @@ def test_a_clone_beside_production(
         number = next(ids)
         assert [send(number, one), send(number, other), send(number, one)] == [200, 200, 204]
         assert send(before, one) == 204
+
+
+@pytest.mark.parametrize("dispatches", [True, False])
+def test_a_restart_cuts_no_window_short(
+    builder: Builder, processes: Processes, redis_server: RedisServer, *, dispatches: bool
+) -> None:
+    """The database has seen a request up to a tenth of its window before Redis has: 4 of 40 seconds."""
+    redis_server.flush()
+    house = builder.build(processes, redis=redis_server)
+    house.apply(
+        {
+            "name": "orders",
+            "state": "published",
+            "auth": {"type": "none"},
+            "deduplication": {"parameters": ["body.id"], "window": "40s"},
+        }
+    )
+    if dispatches:
+        house.dispatch()
+    receiver = house.serve()
+    ids = count(2)
+
+    def remembers() -> bool:
+        return house.post("orders", {"id": next(ids)}).status_code == 200 and bool(hashes(redis_server))
+
+    wait_until(remembers, seconds=20, what="hashes in Redis")
+    first = monotonic()
+    assert house.post("orders", {"id": 1}).status_code == 200
+    sleep(first + 3.5 - monotonic())
+    assert house.post("orders", {"id": 1}).status_code == 204
+    receiver.stop()
+    sleep(first + 33 - monotonic())
+    house.serve()  # nobody else attends between its start and the request, or only just
+    sleep(max(0.0, first + 40.2 - monotonic()))
+    assert house.post("orders", {"id": 1}, receiver=1).status_code == 204

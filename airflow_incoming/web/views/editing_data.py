@@ -190,7 +190,10 @@ class EditingData:
         new, old = format_duration(window), format_duration(live.window)
         if window < live.window:
             title = f"This shortens the window from {old} to {new}"
-            return title, f"Once this is published, what was last sent more than {new} ago counts as new."
+            return title, (
+                f"Once this is published, what was last sent more than {new} ago counts as new. Where Redis "
+                "was lost, the database alone decides, which may have seen it last up to an hour earlier."
+            )
         title = f"This lengthens the window from {old} to {new}"
         return title, (
             f"Once this is published, what was last sent less than {new} ago is a duplicate, as far as it is "
