@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, EndpointNotFound
 from airflow_incoming.web.deadline import Deadline, Deadlines, wait_for
 from airflow_incoming.web.framing import Head, InvalidHTTP, closing, read_head, texts_of, with_length
-from airflow_incoming.web.pace import paced
+from airflow_incoming.web.pace import answer_paced
 from airflow_incoming.web.paths import is_nowhere, prefix_of
 from airflow_incoming.web.places import GuardLimits, Place, Places
 from airflow_incoming.web.protocols import read_whole
@@ -116,9 +116,11 @@ class Guard:
                     self._tell_refused(get_route_path(scope), error, remote, place.seen)
             else:
                 send = place.freeing(closing(scope, send) if place.closes else send)
-                if prefix not in self._receivers:
-                    send = paced(send)
-                await self._app(scope, Replay(body, receive), send)
+                replay = Replay(body, receive)
+                if prefix in self._receivers:
+                    await self._app(scope, replay, send)
+                else:
+                    await answer_paced(self._app, scope, replay, send, gone=receive)
                 return
         if refusal is None:
             await _end_unread(send)

@@ -28,12 +28,15 @@ class Supply:
         return wanted <= most - others and (wanted <= least or wanted <= share * (most - others))
 
     def take(self, sender: str, size: int = 1) -> None:
-        """Give a sender more."""
-        self.taken += size
-        self._held[sender] = self._held.get(sender, 0) + size
+        """Give a sender more; who has nothing isn't remembered."""
+        if size:
+            self.taken += size
+            self._held[sender] = self._held.get(sender, 0) + size
 
     def give_back(self, sender: str, size: int = 1) -> None:
         """Take from a sender what it had."""
+        if not size:
+            return
         self.taken -= size
         rest = self._held[sender] - size
         if rest:

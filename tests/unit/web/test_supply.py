@@ -48,3 +48,14 @@ def test_what_is_given_back_is_there_again_and_nobody_is_remembered() -> None:
     assert supply.taken == 4
     supply.give_back("a", 4)
     assert (supply.taken, supply._held) == (0, {})
+
+
+def test_nothing_is_no_reason_to_be_remembered() -> None:
+    """Empty bodies come from as many addresses as a stranger likes."""
+    supply = Supply()
+    supply.take("a", 0)
+    assert supply._held == {}
+    supply.take("a")
+    supply.take("a", 0)
+    supply.give_back("a", 0)
+    assert supply._held == {"a": 1}
