@@ -11,6 +11,8 @@ from airflow_incoming.web.paths import prefix_of
 
 #: Characters of an endpoint's id that are shown: of 128 random bits 108 stay unknown.
 ID_SHOWN = 4
+#: Characters of a query that are shown. Redacting takes longest of all that a stranger's request does.
+QUERY_SHOWN = 2048
 
 
 class RedactedURL:
@@ -41,6 +43,6 @@ def _redact(scope: Scope) -> None:
         path = path.replace(endpoint_id, f"{endpoint_id[:ID_SHOWN]}{REDACTED}")
         scope["path"], scope["raw_path"] = path, path.encode("utf-8", "surrogatepass")
     if query:
-        shown = cut_query(query.decode("ascii", errors="replace"))
+        shown = cut_query(query.decode("ascii", errors="replace"), QUERY_SHOWN)
         redacted = redact_query(shown, endpoint_id=endpoint_id)
         scope["query_string"] = redacted.encode("ascii", errors="replace")

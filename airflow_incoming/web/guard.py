@@ -16,6 +16,7 @@ from starlette._utils import get_route_path  # private, but the only one that kn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, EndpointNotFound
+from airflow_incoming.web.connections import Connections, most_waiting
 from airflow_incoming.web.deadline import Deadline, Deadlines, wait_for
 from airflow_incoming.web.framing import Head, InvalidHTTP, closing, read_head, texts_of, with_length
 from airflow_incoming.web.pace import answer_paced
@@ -88,7 +89,7 @@ class Guard:
         prefix = prefix_of(scope, self.prefixes)
         if prefix is None:
             if scope["type"] == "lifespan":
-                read_whole(receive, self.prefixes, scope.get("root_path", ""))
+                read_whole(receive, self.prefixes, scope.get("root_path", ""), self._silent())
             await self._app(scope, receive, send)
             return
         try:
@@ -198,9 +199,17 @@ class Guard:
 
     def _resolve_limits(self) -> GuardLimits:
         limits = self._ask_limits if isinstance(self._ask_limits, GuardLimits) else self._ask_limits()
+        limits = replace(limits, max_reading=min(limits.max_reading, most_waiting()))
         self._body_deadlines = Deadlines(limits.body_timeout)
         self._limits = limits
         return limits
+
+    def _silent(self) -> Connections | None:
+        try:
+            limits = self._limits or self._resolve_limits()
+        except Exception:  # noqa: BLE001  each request will be told
+            return None
+        return Connections(most_waiting(), share=limits.max_share, trusted=limits.trusted_proxies)
 
     async def _refuse(self, response: Response, receive: Receive, send: Send, place: Place) -> None:
         """Answer; where the body is unread, let it drain a little."""

@@ -47,7 +47,7 @@ def settled(read: Callable[[], int]) -> int:
 
 
 def test_exports_are_held_by_pages(heavy: Siege, admin: httpx.Client) -> None:
-    """Two stall: memory stays, and a third is told to wait. As soon as they have left, all of it comes again."""
+    """Two stall: memory stays, and a third is told to wait. As soon as they have left, all comes again."""
     where = "/events/export.json?integration=heavy"
     began = time.monotonic()
     whole = admin.get(where)
