@@ -96,7 +96,8 @@ class FirstHead(Base):
     def data_received(self, data: bytes) -> None:
         """Parse; then see whether a head is whole, or a websocket has begun."""
         super().data_received(data)
-        if self._is_silent and (self.cycle is not None or self.transport.get_protocol() is not self):
+        begun: object = self.cycle  # typed as if it were always there
+        if self._is_silent and (begun is not None or self.transport.get_protocol() is not self):
             self._end_silence()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -9,8 +9,10 @@ path passes untouched.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,6 +34,8 @@ from airflow_incoming.web.screen import HEAD, Screen, Screened
 #: Seconds for which the rest of a refused body is read and thrown away. Closing with unread bytes
 #: makes the kernel send a reset, and many clients then never read why they were refused.
 LINGER = 1.0
+#: Seconds for which a request waits to be judged by what holds now, before its body is read anyhow.
+REFRESH = 1.0
 
 _READ = Screened()
 
@@ -72,6 +76,7 @@ class Guard:
         self._limits: GuardLimits | None = None
         self._body_deadlines = self._drain_deadlines = Deadlines(LINGER)
         self._accept_deadlines = Deadlines(ACCEPT_TIMEOUT)
+        self._refresh_deadlines = Deadlines(REFRESH)
         self._places = Places(prefixes)
 
     @property
@@ -147,15 +152,25 @@ class Guard:
                 raise EndpointNotFound()
             if self._screen is not None:
                 screened = self._screen.look(scope, path, head.headers, head.length)
+                if screened.refresh is not None:
+                    await self._wait_to_know(screened.refresh, place)
+                    screened = self._screen.look(scope, path, head.headers, head.length)
         if screened.reads:
             return await self._read(scope, receive, place, head, screened)
         place.noted = screened.refusal is not None
         await self._throw_away(receive, place, head)
         place.closes |= not place.complete
         if screened.refusal is not None:
+            if not screened.refusal.done():
+                place.begin()
             await wait_for(screened.refusal, self._accept_deadlines)
         place.take()
         return {**scope, "headers": with_length(head.headers, 0)}, b""
+
+    async def _wait_to_know(self, refresh: Future[Any], place: Place) -> None:
+        place.begin()
+        with suppress(Exception):  # then the body is read, and whoever receives it says what is wrong
+            await wait_for(refresh, self._refresh_deadlines)
 
     async def _read(
         self, scope: Scope, receive: Receive, place: Place, head: Head, screened: Screened
@@ -201,6 +216,7 @@ class Guard:
         limits = self._ask_limits if isinstance(self._ask_limits, GuardLimits) else self._ask_limits()
         limits = replace(limits, max_reading=min(limits.max_reading, most_waiting()))
         self._body_deadlines = Deadlines(limits.body_timeout)
+        self._accept_deadlines = Deadlines(limits.accept_timeout)
         self._limits = limits
         return limits
 
