@@ -273,6 +273,7 @@ def guard_limits() -> GuardLimits:
         body_timeout=options.body_timeout.total_seconds(),
         max_concurrency=options.max_concurrency,
         max_buffered=options.max_buffered,
+        accept_timeout=accept_timeout(),
         max_share=options.max_share / 100,
         trusted_proxies=options.trusted_proxies,
     )

@@ -11,6 +11,8 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 #: An IPv6 sender usually has a whole network of this size, and may use another address each time.
 IPV6_PREFIX = 64
+#: A site usually has one of this size, with 65,536 of those.
+SITE_PREFIX = 48
 
 _WITH_PORT = re.compile(r"\[([^]]*)](?::\d+)?|([^:]*):\d+")
 
@@ -58,6 +60,11 @@ def sender_of(address: str | None) -> str:
     if isinstance(parsed, IPv6Address):
         return str(ip_network((int(parsed) >> IPV6_PREFIX << IPV6_PREFIX, IPV6_PREFIX)))
     return str(parsed or address or "unknown")
+
+
+def site_of(sender: str) -> str:
+    """Return the larger network of a ``sender_of`` that is an IPv6 network itself."""
+    return str(ip_network(sender).supernet(new_prefix=SITE_PREFIX))
 
 
 def _parse(text: str) -> Address | None:

@@ -115,11 +115,10 @@ class Receiver:
         """Look at a request whose body isn't there yet, and of which nothing else was done.
 
         Return the endpoint that it is let in to, a future of its refusal (as ``receive`` returns one), or
-        None where only ``receive`` can tell.
+        None where only ``receive`` can tell, or what is known is too old (see ``refresh``).
         """
         snapshot = self._directory.current()
         if snapshot is None:
-            self._directory.refresh_soon()
             return None
         now = self._clock()
         try:
@@ -129,6 +128,10 @@ class Receiver:
             return self._turn_away(head, error, endpoint.name)
         except Exception as error:  # noqa: BLE001 - the adapter answers it, whatever it is
             return self._refuse(head, error)
+
+    def refresh(self) -> Future[Snapshot] | None:
+        """Return a future after which ``screen`` may tell more; None where it wouldn't."""
+        return self._directory.awaited()
 
     def close(self) -> None:
         """Stop the threads; requests that come later are refused."""

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -95,6 +95,7 @@ class Directory:
         self._failed_at = self._tried_at = float("-inf")
         self._refreshing = threading.Lock()
         self._ahead = threading.Lock()
+        self._awaited: Future[Snapshot] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="incoming-directory")
 
     def current(self) -> Snapshot | None:
@@ -116,6 +117,20 @@ class Directory:
             self._tried_at = now
             with suppress(RuntimeError):  # closed
                 self._executor.submit(self._refresh_ahead)
+
+    def awaited(self) -> Future[Snapshot] | None:
+        """Return a future of a snapshot, the same for all who ask meanwhile; None where there is no need.
+
+        It ends as ``fresh`` does. All who ask are one thread: the event loop's.
+        """
+        if self.current() is not None:
+            return None
+        if self._awaited is None or self._awaited.done():
+            try:
+                self._awaited = self._executor.submit(self.fresh)
+            except RuntimeError:  # closed
+                return None
+        return self._awaited
 
     def fresh(self) -> Snapshot:
         """Return a snapshot that isn't too old, asking the database where necessary.

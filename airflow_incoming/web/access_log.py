@@ -14,6 +14,8 @@ from airflow_incoming.web.paths import prefix_of
 ID_SHOWN = 4
 #: An endpoint's id, however it is mistyped.
 _ENDPOINT_LIKE = re.compile(r"[A-Za-z2-7]{26,}")
+#: Characters of a query that are shown. Redacting takes longest of all that a stranger's request does.
+QUERY_SHOWN = 2048
 
 
 class RedactedURL:
@@ -44,6 +46,6 @@ def _redact(scope: Scope) -> None:
     if shown != path:
         scope["path"], scope["raw_path"] = shown, shown.encode("utf-8", "surrogatepass")
     if query:
-        shown = cut_query(query.decode("ascii", errors="replace"))
+        shown = cut_query(query.decode("ascii", errors="replace"), QUERY_SHOWN)
         redacted = redact_query(shown, endpoint_id=endpoint_id)
         scope["query_string"] = redacted.encode("ascii", errors="replace")

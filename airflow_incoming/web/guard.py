@@ -9,16 +9,19 @@ path passes untouched.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, EndpointNotFound
+from airflow_incoming.web.connections import Connections, most_waiting
 from airflow_incoming.web.deadline import Deadline, Deadlines, wait_for
 from airflow_incoming.web.framing import Head, InvalidHTTP, closing, read_head, texts_of, with_length
-from airflow_incoming.web.pace import paced
+from airflow_incoming.web.pace import answer_paced
 from airflow_incoming.web.paths import is_nowhere, prefix_of
 from airflow_incoming.web.places import GuardLimits, Place, Places
 from airflow_incoming.web.protocols import read_whole
@@ -31,6 +34,8 @@ from airflow_incoming.web.screen import HEAD, Screen, Screened
 #: Seconds for which the rest of a refused body is read and thrown away. Closing with unread bytes
 #: makes the kernel send a reset, and many clients then never read why they were refused.
 LINGER = 1.0
+#: Seconds for which a request waits to be judged by what holds now, before its body is read anyhow.
+REFRESH = 1.0
 
 _READ = Screened()
 
@@ -71,6 +76,7 @@ class Guard:
         self._limits: GuardLimits | None = None
         self._body_deadlines = self._drain_deadlines = Deadlines(LINGER)
         self._accept_deadlines = Deadlines(ACCEPT_TIMEOUT)
+        self._refresh_deadlines = Deadlines(REFRESH)
         self._places = Places(prefixes)
 
     @property
@@ -88,7 +94,7 @@ class Guard:
         prefix = prefix_of(scope, self.prefixes)
         if prefix is None:
             if scope["type"] == "lifespan":
-                read_whole(receive, self.prefixes, scope.get("root_path", ""))
+                read_whole(receive, self.prefixes, scope.get("root_path", ""), self._silent())
             await self._app(scope, receive, send)
             return
         try:
@@ -116,9 +122,11 @@ class Guard:
                     self._tell_refused(get_route_path(scope), error, remote, place.seen)
             else:
                 send = place.freeing(closing(scope, send) if place.closes else send)
-                if prefix not in self._receivers:
-                    send = paced(send)
-                await self._app(scope, Replay(body, receive), send)
+                replay = Replay(body, receive)
+                if prefix in self._receivers:
+                    await self._app(scope, replay, send)
+                else:
+                    await answer_paced(self._app, scope, replay, send, gone=receive)
                 return
         if refusal is None:
             await _end_unread(send)
@@ -144,15 +152,25 @@ class Guard:
                 raise EndpointNotFound()
             if self._screen is not None:
                 screened = self._screen.look(scope, path, head.headers, head.length)
+                if screened.refresh is not None:
+                    await self._wait_to_know(screened.refresh, place)
+                    screened = self._screen.look(scope, path, head.headers, head.length)
         if screened.reads:
             return await self._read(scope, receive, place, head, screened)
         place.noted = screened.refusal is not None
         await self._throw_away(receive, place, head)
         place.closes |= not place.complete
         if screened.refusal is not None:
+            if not screened.refusal.done():
+                place.begin()
             await wait_for(screened.refusal, self._accept_deadlines)
         place.take()
         return {**scope, "headers": with_length(head.headers, 0)}, b""
+
+    async def _wait_to_know(self, refresh: Future[Any], place: Place) -> None:
+        place.begin()
+        with suppress(Exception):  # then the body is read, and whoever receives it says what is wrong
+            await wait_for(refresh, self._refresh_deadlines)
 
     async def _read(
         self, scope: Scope, receive: Receive, place: Place, head: Head, screened: Screened
@@ -196,9 +214,18 @@ class Guard:
 
     def _resolve_limits(self) -> GuardLimits:
         limits = self._ask_limits if isinstance(self._ask_limits, GuardLimits) else self._ask_limits()
+        limits = replace(limits, max_reading=min(limits.max_reading, most_waiting()))
         self._body_deadlines = Deadlines(limits.body_timeout)
+        self._accept_deadlines = Deadlines(limits.accept_timeout)
         self._limits = limits
         return limits
+
+    def _silent(self) -> Connections | None:
+        try:
+            limits = self._limits or self._resolve_limits()
+        except Exception:  # noqa: BLE001  each request will be told
+            return None
+        return Connections(most_waiting(), share=limits.max_share, trusted=limits.trusted_proxies)
 
     async def _refuse(self, response: Response, receive: Receive, send: Send, place: Place) -> None:
         """Answer; where the body is unread, let it drain a little."""

@@ -9,6 +9,7 @@ from starlette.types import Message, Scope, Send
 
 from airflow_incoming.core.addresses import Networks, sender_of
 from airflow_incoming.core.errors import BodyTooLarge, Overloaded
+from airflow_incoming.web.routes import ACCEPT_TIMEOUT
 from airflow_incoming.web.supply import Supply
 
 #: Below this path Airflow bridges to Flask, with one of few threads for each request.
@@ -39,6 +40,7 @@ class GuardLimits:
     max_concurrency: int = 256
     max_bridge_concurrency: int = 16
     max_reading: int = 2048
+    accept_timeout: float = ACCEPT_TIMEOUT
     max_buffered: int = 64 * 2**20
     max_share: float = 0.5
     trusted_proxies: Networks = ()
@@ -92,7 +94,9 @@ class Place:
             self._places.buffered.give_back(self._sender, self.held)
 
     def begin(self) -> None:
-        """Begin to read. Raises Overloaded."""
+        """Begin to read, or to wait for what decides about that. Raises Overloaded."""
+        if self._reading:
+            return
         reading, limits = self._places.reading, self._limits
         if self._is_full() or not reading.has(self._sender, limits.max_reading, limits.max_share):
             raise Overloaded()

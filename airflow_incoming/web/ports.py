@@ -24,6 +24,12 @@ class Receiver(Protocol):
         Doesn't block either.
         """
 
+    def refresh(self) -> Future[Any] | None:
+        """Return a future after which ``screen`` may tell more; None where it wouldn't.
+
+        Doesn't block either; the future may end with an error.
+        """
+
 
 class IssuedToken(Protocol):
     """A JWT and the whole seconds for which it is valid."""

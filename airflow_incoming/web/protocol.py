@@ -13,37 +13,13 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from airflow_incoming.core.addresses import Networks, is_in, sender_of
+from airflow_incoming.web.connections import Connections
 from airflow_incoming.web.protocols import reading_whole
-from airflow_incoming.web.supply import Supply
 
 #: Bytes. Above the guard's limit, so that usually its answer (431) comes first.
 MAX_HEAD = 128 * 2**10
 #: Seconds from the connection, or from the first byte of a later request, to the end of the head.
 HEAD_TIMEOUT = 10.0
-
-
-class Connections:
-    """How many connections a process may have, and who has them. A trusted proxy may have all."""
-
-    def __init__(self, most: int, *, share: float, trusted: Networks) -> None:
-        self._most = most
-        self._share = share
-        self._trusted = trusted
-        self._open = Supply()
-
-    def enter(self, peer: str) -> str | None:
-        """Count a connection; return under which name, None where its address has enough."""
-        share = 1.0 if is_in(peer, self._trusted) else self._share
-        sender = sender_of(peer)
-        if not self._open.has(sender, self._most, share):
-            return None
-        self._open.take(sender)
-        return sender
-
-    def leave(self, sender: str) -> None:
-        """Forget a connection."""
-        self._open.give_back(sender)
 
 
 class BoundedHead:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.types import Scope
 
@@ -24,13 +24,14 @@ class Screened(NamedTuple):
 
     ``reads``: the body matters. ``most``: bytes that it may have, if fewer than usual. ``head``: the request
     without its body, and the endpoint that it is let in to. ``refusal``: becomes the answer, and is taken
-    note of.
+    note of. ``refresh``: when this is done, it is worth another look.
     """
 
     reads: bool = True
     most: int | None = None
     head: tuple[Request, Endpoint] | None = None
     refusal: Future[Outcome] | None = None
+    refresh: Future[Any] | None = None
 
 
 _READ = Screened()
@@ -68,7 +69,10 @@ class Screen:
         found = receiver.screen(head)
         if isinstance(found, Endpoint):
             return Screened(head=(head, found))
-        return _READ if found is None else Screened(reads=False, refusal=found)
+        if found is not None:
+            return Screened(reads=False, refusal=found)
+        refresh = receiver.refresh()
+        return _READ if refresh is None else Screened(refresh=refresh)
 
 
 def head_of(scope: Scope, endpoint_id: str, headers: Headers, announced: int = 0) -> Request:

@@ -13,9 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from airflow_incoming.core.errors import EndpointNotFound
 from airflow_incoming.services.journal import FieldsFormatter, Seldom
 from airflow_incoming.web.asgi import create_receiver_app, send_response
+from airflow_incoming.web.connections import Connections, most_connections
 from airflow_incoming.web.guard import Guard
 from airflow_incoming.web.paths import is_under
-from airflow_incoming.web.protocol import MAX_HEAD, BoundedHeadProtocol, Connections
+from airflow_incoming.web.protocol import MAX_HEAD, BoundedHeadProtocol
 from airflow_incoming.web.responses import from_error
 from airflow_incoming.web.screen import Screen
 
@@ -25,9 +26,6 @@ PREFIX = "/incoming"
 KEEP_ALIVE = 65
 #: Seconds that requests in hand have when the server is told to stop.
 GRACEFUL_SHUTDOWN = 10
-
-#: Open files that are no connections of senders: the database's, Redis', logs.
-RESERVED_FILES = 256
 
 #: Everything to standard error: standard output carries a command's result alone.
 LOGGING: dict[str, Any] = {
@@ -58,7 +56,7 @@ def create_app() -> ASGIApp:
     )
     options = bootstrap.guard_limits()
     BoundedHeadProtocol.allowed = Connections(
-        _open_files() - RESERVED_FILES, share=options.max_share, trusted=options.trusted_proxies
+        most_connections(), share=options.max_share, trusted=options.trusted_proxies
     )
     # The guard is in front of every path here: no other path has anybody to look after it.
     return Guard(
@@ -100,11 +98,6 @@ def _logging() -> dict[str, Any]:
     level = conf.get("logging", "logging_level", fallback="INFO").upper()
     ours = {"airflow_incoming": {**LOGGING["loggers"]["airflow_incoming"], "level": level}}
     return {**LOGGING, "loggers": {**LOGGING["loggers"], **ours}}
-
-
-def _open_files() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2**20 if soft == resource.RLIM_INFINITY else max(soft, 2 * RESERVED_FILES)
 
 
 def _allow_open_files() -> None:

@@ -189,6 +189,20 @@ def test_unknown_endpoints_cost_no_query_and_changes_show_within_a_second(house:
     assert house.directory.current() is None
 
 
+def test_whoever_waits_for_the_directory_waits_for_one_look(house: House) -> None:
+    """Off the event loop, and only where what is known is too old."""
+    house.snapshot()
+    assert house.directory.awaited() is None
+    house.clock.advance(timedelta(seconds=1.001))
+    with house.directory._refreshing:
+        waits = [house.directory.awaited() for _ in range(5)]
+        assert waits[0] is not None
+        assert not waits[0].done()
+    assert {id(wait) for wait in waits} == {id(waits[0])}
+    assert waits[0].result(5) is house.directory.current()
+    assert house.directory.awaited() is None
+
+
 def test_an_unchanged_directory_costs_one_query(house: House) -> None:
     """Only the revision is asked for."""
     house.apply(state="published")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -115,6 +116,41 @@ def test_redacting_takes_no_time(value: str) -> None:
     redact({"x-note": value})
     redact_query(value)
     assert time.perf_counter() - began < 1
+
+
+#: Pairs that each take a look, decoding, a name that wasn't seen, a URL, a user, an id that is none.
+PAIRS = (
+    *("a=%252&", "a=%25&", "a=%3Fb&", "%61b=c&", "k{}=%25{}&", "a=%3Fb=%25{}&", "a=%40//{}&", "a=//b@c&"),
+    *("a=%3Fb=%3Fc={}&", "a=" + "%6d" * 26 + "&"),
+)
+SECRETS = f"a=%3Fb=c%2F%2F%40eyJ&/{OWN[:5]}%6{OWN}&"
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("first", ["", SECRETS])
+def test_each_pair_takes_little(pair: str, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted: a long text is decoded as a whole, and few values by themselves more than once."""
+    count = 0
+
+    def counted(function: Callable[[str], str]) -> Callable[[str], str]:
+        def call(text: str) -> str:
+            nonlocal count
+            count += 1
+            return function(text)
+
+        return call
+
+    for name in ("unquote", "unquote_plus"):
+        monkeypatch.setattr(redaction, name, counted(getattr(redaction, name)))
+    text = (first + "".join(pair.format(number, number) for number in range(LOOKED_AT)))[:LOOKED_AT]
+    redact_query(text)
+    assert count <= text.count("&") + 6 * redaction._NESTED
+
+
+def test_of_very_many_urls_the_last_are_replaced() -> None:
+    """Nobody looks into them: each takes long."""
+    query = redact_query("&".join(["a=%3Fb=1"] * 100))
+    assert query.split("&") == ["a=%3Fb=1"] * 64 + ["a=[redacted]"] * 36
 
 
 def test_it_is_known_which_parameters_were_redacted() -> None:

@@ -87,4 +87,4 @@ def test_of_a_long_query_little_is_looked_at(monkeypatch: pytest.MonkeyPatch) ->
     seen, kept = pass_on("/incoming/x", query)
     assert kept == query
     assert looked_at == [len(seen)]
-    assert 8000 < len(seen) <= 8192
+    assert 2000 < len(seen) <= 2048

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.web import pace
@@ -59,7 +61,7 @@ def pages() -> Pages:
 
 @pytest.fixture
 def port(pages: Pages, serve: Any, http: str) -> int:
-    """As in an api-server: middlewares of Airflow's around the guard."""
+    """As in an api-server: middlewares of Airflow's around the guard, also one that replaces bodies."""
     app = Starlette()
     app.mount("/pluginsv2", WSGIMiddleware(pages))
     prefixes = ("/pluginsv2/incoming-ui",)
@@ -68,6 +70,7 @@ def port(pages: Pages, serve: Any, http: str) -> int:
     async def dispatch(request: Any, call_next: Any) -> Any:
         return await call_next(request)
 
+    app.add_middleware(GZipMiddleware)
     app.add_middleware(BaseHTTPMiddleware, dispatch=dispatch)
     return int(serve(app, http))
 
@@ -95,6 +98,37 @@ def test_a_reader_that_stalls_holds_little_and_is_given_up(
         read += wire.socket.recv(2**20)
     assert b"[This export was cut off here: its reader is too slow]\n" in read[-100:]
     assert connect(port).send(ASK).socket.recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.parametrize("last", [b"GET", b"HTTP/1.1 200"])
+def test_nothing_is_made_for_a_reader_that_has_left(
+    last: bytes, port: int, pages: Pages, connect: Any, eventually: Any
+) -> None:
+    """Servers throw away without a word what they are given then."""
+    wire = connect(port).send(ASK)
+    if last != b"GET":
+        assert wire.socket.recv(len(last)) == last
+        assert eventually(lambda: pages.given > BLOCK)
+        time.sleep(0.2)
+    wire.socket.close()
+    assert eventually(lambda: pages.ended, seconds=pace.PATIENCE / 3)
+    assert pages.given < PIECES * BLOCK / 2
+
+
+def test_a_reader_that_takes_a_little_now_and_then_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block comes in time, and all of them never would."""
+    monkeypatch.setattr(pace, "PATIENCE", 0.6)
+    monkeypatch.setattr(pace, "SLOWEST", BLOCK / 0.1, raising=False)
+    reader = pace.Pace()
+    token = pace._pace.set(reader)
+    taken = 0
+    try:
+        for block in at_readers_pace([PIECE] * PIECES):
+            threading.Timer(0.2, reader.taken, [len(block)]).start()
+            taken += 1
+    finally:
+        pace._pace.reset(token)
+    assert 1 < taken < 10
 
 
 def test_what_breaks_an_export_is_told_in_it() -> None:

@@ -29,19 +29,28 @@ LIMITS = GuardLimits(max_body=64 * 1024, body_timeout=5.0, max_reading=8, max_bu
 
 @dataclass
 class Decides:
-    """A receiver that lets in to ``open``, knows nothing of ``stale``, and refuses the rest."""
+    """A receiver that lets in to ``open``, knows nothing of ``stale``, and refuses the rest.
+
+    What is ``late`` it doesn't know before ``refreshed``; what is ``slow`` is never decided.
+    """
 
     heads: list[Request] = field(default_factory=list)
+    refreshed: Future[None] = field(default_factory=Future)
 
     def screen(self, head: Request) -> Endpoint | Future[Outcome] | None:
         self.heads.append(head)
-        if head.endpoint_id == "stale":
+        if head.endpoint_id == "stale" or (head.endpoint_id == "late" and not self.refreshed.done()):
             return None
         if head.endpoint_id == "open":
             return OPEN
         refusal: Future[Outcome] = Future()
+        if head.endpoint_id == "slow":
+            return refusal
         refusal.set_exception(EndpointNotFound())
         return refusal
+
+    def refresh(self) -> Future[None] | None:
+        return self.refreshed if self.heads[-1].endpoint_id == "late" else None
 
     def receive(self, request: Request) -> Future[Outcome]:
         raise NotImplementedError
@@ -126,6 +135,33 @@ def test_who_asks_whether_to_send_is_told_at_once(port: int, connect: Any) -> No
     wire = connect(port).send(post(b"/unknown", b"Expect: 100-continue"))
     assert wire.response()[0] == 404
     assert time.monotonic() - began < LINGER / 2
+
+
+def test_what_is_not_known_yet_is_waited_for_before_the_body_is(
+    port: int, connect: Any, guard: Guard, decides: Decides, behind: Behind, eventually: Any
+) -> None:
+    """Nobody is told to go on with what will be refused. It takes a place meanwhile."""
+    wire = connect(port).send(post(b"/late", b"Expect: 100-continue"))
+    assert eventually(lambda: guard.in_flight == 1)
+    decides.refreshed.set_result(None)
+    assert wire.socket.recv(12) == b"HTTP/1.1 404"
+    assert (guard.in_flight, behind.scopes) == (0, [])
+
+
+def test_where_nothing_gets_known_in_time_the_body_is_read(port: int, connect: Any) -> None:
+    assert connect(port).send(post(b"/late"), b"123456789").response()[2] == b"9"
+
+
+def test_refusals_on_their_way_take_places_and_end(
+    behind: Behind, decides: Decides, serve: Any, connect: Any
+) -> None:
+    """Eight there are, four for one address; and they end when everybody is told that it takes too long."""
+    limits = replace(LIMITS, accept_timeout=0.5)
+    screen = Screen(("/incoming",), lambda: decides)
+    port = serve(Guard(behind, prefixes=("/incoming",), limits=limits, screen=screen), lifespan="off")
+    wires = [connect(port).send(post(b"/slow", length=0)) for _ in range(5)]
+    codes = [json.loads(wire.response()[2])["code"] for wire in (wires[4], *wires[:4])]
+    assert codes == ["overloaded", *["undecided"] * 4]
 
 
 @pytest.mark.parametrize("path", [b"/a/b", b"/health"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
+from airflow_incoming.core.addresses import sender_of
 from airflow_incoming.web.supply import Supply
 
 
@@ -48,3 +49,29 @@ def test_what_is_given_back_is_there_again_and_nobody_is_remembered() -> None:
     assert supply.taken == 4
     supply.give_back("a", 4)
     assert (supply.taken, supply._held) == (0, {})
+
+
+def test_nothing_is_no_reason_to_be_remembered() -> None:
+    """Empty bodies come from as many addresses as a stranger likes."""
+    supply = Supply()
+    supply.take("a", 0)
+    assert supply._held == {}
+    supply.take("a")
+    supply.take("a", 0)
+    supply.give_back("a", 0)
+    assert supply._held == {"a": 1}
+
+
+def test_the_networks_of_one_site_leave_something() -> None:
+    """Half for one /64, half of the rest for the next, and that is all that a /48 has: three quarters."""
+    supply = Supply()
+    of_one_site = [sender_of(f"2001:db8:0:{number:x}::1") for number in range(1000)]
+    assert [fill(supply, sender) for sender in of_one_site[:3]] == [1024, 512, 0]
+    assert fill(supply, sender_of("2001:db8:1::1")) == 256
+    assert fill(supply, "192.0.2.1") == 128
+    assert sum(fill(supply, sender) for sender in of_one_site) == 0
+    for sender, size in ((of_one_site[0], 1024), (of_one_site[1], 512)):
+        supply.give_back(sender, size)
+    assert supply.taken == 384
+    assert of_one_site[0] not in supply._held
+    assert sum(fill(supply, sender) for sender in of_one_site) == (2048 - 384) * 3 // 4
