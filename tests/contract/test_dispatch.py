@@ -34,10 +34,12 @@ from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.rights import Trusted
 from airflow_incoming.services.tally import Tally
+from airflow_incoming.services.teams import awaited
 from airflow_incoming.stores import events, queue
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.stores.redis_connection import connect
+from tests.contract.clerks import Airflow, Clerk
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 from workbench.processes import wait_until
 from workbench.redis import RedisServer
@@ -236,6 +238,31 @@ def test_an_event_runs_as_soon_as_its_dag_exists(house: House) -> None:
     assert house.housekeeping.release() == 0
     house.launcher.errors.clear()
     house.launcher.there.add("process_order")
+    assert house.housekeeping.release() == 1
+    house.dispatcher.drain()
+    assert house.event(event_id).state == "dispatched"
+
+
+@pytest.mark.parametrize("then", ["published", "applied", "no teams"])
+def test_what_was_published_before_there_were_teams_runs_once_it_is_published_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """It waits as what waits for a DAG does; an unchanged file publishes, too. Or Airflow has none again."""
+    error = DispatchFailed("no team", retry=True, waiting_for=awaited(house.version_id))
+    house.launcher.errors["early"] = error
+    (event_id,) = house.accept('{"order": {"id": "early"}}')
+    Airflow(house.engine).deploy("process_order")
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    house.dispatcher.drain()
+    assert house.housekeeping.release() == 0
+    if then == "published":
+        house.manager.publish("orders", by=Clerk(dags=frozenset({"process_order"})))
+    elif then == "applied":
+        declared = parse_declaration({"name": "orders", "state": "published", "dags": ["process_order"]})
+        house.manager.apply([declared], by=Trusted("test"))
+    else:
+        monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "False")
+    house.launcher.errors.clear()
     assert house.housekeeping.release() == 1
     house.dispatcher.drain()
     assert house.event(event_id).state == "dispatched"
