@@ -204,8 +204,8 @@ class Housekeeping:
             chores += [partial(queue.release_waiting, name=name) for name in self._ready()]
         if "held" in present:
             with reading(self._engine) as connection:
-                names = queue.held_for_nothing(connection)
-            chores += [partial(queue.release_held, integration=name) for name in names]
+                held = queue.held_for_nothing(connection)
+            chores += [partial(queue.release_held, integration_id=id_, name=name) for id_, name in held]
         released = 0
         for chore in chores:
             if released < RELEASE_ROWS:

@@ -183,7 +183,7 @@ class Manager(Inspector):
             integrations.remove(connection, found.id)
             for store in (listening, requests, silence):
                 store.forget_integration(connection, found.id)
-            queue.release_held(connection, name, now, limit=RELEASED_AT_ONCE)
+            queue.release_held(connection, found.id, name, now, limit=RELEASED_AT_ONCE)
             change.did("delete_integration", integration=name, discarded_events=discarded)
         return discarded
 
@@ -234,7 +234,7 @@ class Manager(Inspector):
         live = None if state == "draft" else version.id
         integrations.set_published(connection, integration.id, live, suspended=suspended, now=now)
         if not suspended:
-            queue.release_held(connection, integration.name, now, limit=RELEASED_AT_ONCE)
+            queue.release_held(connection, integration.id, integration.name, now, limit=RELEASED_AT_ONCE)
 
     def _ask(self, by: Actor, find: stakes.Finds, name: str, *new: Configuration) -> None:
         """Ask before anything is locked, what is decided in the transaction."""

@@ -57,7 +57,8 @@ def of_each(
 
 def of_configuration(connection: Connection, configuration: Configuration) -> Stakes:
     """Return what a configuration starts."""
-    return of_each(connection, {"": [configuration]}, {})[""]
+    configurations: dict[str, Configurations] = {"": [configuration]}
+    return of_each(connection, configurations, {})[""]
 
 
 def of_draft(connection: Connection, name: str, *new: Configuration) -> Stakes:
@@ -89,8 +90,9 @@ def of_integration(connection: Connection, name: str, *new: Configuration) -> St
         kept = integrations.all_configurations(connection, found.id)
         configurations |= {each: [kept[each]] for each in kept if each not in live}
     watching: dict[UUID | None, Iterable[str]] = {None: started_by_watchers(connection).get(name, ())}
-    older = of_each(connection, configurations, watching)
-    return replace(older.pop(None), older=older)
+    started = of_each(connection, configurations, watching)
+    older = {version_id: each for version_id, each in started.items() if version_id is not None}
+    return replace(started[None], older=older)
 
 
 def of_credential(connection: Connection, field: str, value: str) -> dict[str, Stakes]:

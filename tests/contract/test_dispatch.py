@@ -26,6 +26,7 @@ from airflow_incoming.core.messages import PendingEvent, Started
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.services import manage
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.listen import Listening
@@ -266,6 +267,28 @@ def test_what_was_published_before_there_were_teams_runs_once_it_is_published_ag
     assert house.housekeeping.release() == 1
     house.dispatcher.drain()
     assert house.event(event_id).state == "dispatched"
+
+
+def test_whoever_takes_the_name_of_a_deleted_integration_holds_up_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had accepted runs, though another of this name is suspended; what that one has stays held."""
+    monkeypatch.setattr(manage, "RELEASED_AT_ONCE", 1)
+    cli = Trusted("test")
+    house.manager.suspend("orders", by=cli)
+    old = house.accept(*['{"order": {"id": "old"}}'] * 3)
+    house.dispatcher.drain()
+    house.manager.delete("orders", by=cli)
+    declared = parse_declaration({"name": "orders", "state": "suspended", "dags": ["process_order"]})
+    found = house.manager.apply([declared], by=cli)[0].integration
+    house.integration_id, house.version_id = found.id, found.current.id
+    (new,) = house.accept('{"order": {"id": "new"}}')
+    house.dispatcher.drain()
+    assert house.housekeeping.release() == 2
+    house.dispatcher.drain()
+    assert {house.event(each).state for each in old} == {"dispatched"}
+    assert house.event(new).state == "held"
+    assert house.housekeeping.release() == 0
 
 
 def test_what_waits_for_a_dag_is_left_alone(house: House) -> None:
