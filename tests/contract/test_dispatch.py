@@ -605,7 +605,7 @@ def test_what_the_pages_remember_is_forgotten_in_time(house: House) -> None:
     """A listening an hour after its end, a refused request after a week, counts after 30 days."""
     listening = Listening(house.engine, clock=house.clock)
     tally = Tally(house.engine, lambda _: None, clock=house.clock, status_of=lambda _: 408)
-    listening.start("orders", by="test", seconds=90)
+    listening.start("orders", by=Trusted("test"), seconds=90)
     tally.refused("/x", BodyTimeout(), remote=None, size=0)
     tally.flush()
     hour = {

@@ -563,15 +563,15 @@ def test_an_upload_is_kept_once_and_as_it_is(house: House) -> None:
     """The name that comes back finds the picture; no name finds a picture that isn't there."""
     icons = Icons(house.engine, clock=house.clock)
     drawing = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><path onclick="x" d="M0 0"/></svg>'
-    name = icons.upload(drawing, by="anna")
-    assert icons.upload(drawing, by="ben") == name
+    name = icons.upload(drawing, by=Trusted("anna"))
+    assert icons.upload(drawing, by=Trusted("ben")) == name
     assert icons.uploaded() == [name]
     found = icons.find(name)
     assert found is not None
     assert found.content == drawing
     assert icons.find("upload-0") is None
     with pytest.raises(InvalidConfiguration):
-        icons.upload(b"GIF89a", by="anna")
+        icons.upload(b"GIF89a", by=Trusted("anna"))
 
 
 def test_uploads_have_an_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,7 +579,7 @@ def test_uploads_have_an_end(house: House, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("airflow_incoming.services.icons.MAX_UPLOADS", 1)
     icons = Icons(house.engine, clock=house.clock)
     drawing = '<svg viewBox="0 0 {n} 1"><path/></svg>'
-    first = icons.upload(drawing.format(n=1).encode(), by="anna")
+    first = icons.upload(drawing.format(n=1).encode(), by=Trusted("anna"))
     with pytest.raises(Conflict):
-        icons.upload(drawing.format(n=2).encode(), by="anna")
-    assert icons.upload(drawing.format(n=1).encode(), by="anna") == first
+        icons.upload(drawing.format(n=2).encode(), by=Trusted("anna"))
+    assert icons.upload(drawing.format(n=1).encode(), by=Trusted("anna")) == first

@@ -21,8 +21,9 @@ from airflow_incoming.core.errors import Forbidden
 from airflow_incoming.core.integration import Configuration, Declaration, parse_configuration
 from airflow_incoming.db import tables
 from airflow_incoming.services.checks import Bounds
-from airflow_incoming.services.inspection import Inspector
+from airflow_incoming.services.icons import Icons
 from airflow_incoming.services.keys import KeyManager
+from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.replay import EventDesk, Replay
 from airflow_incoming.services.rights import Actor, Trusted
@@ -32,6 +33,7 @@ from airflow_incoming.stores.events import Criteria
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.clerks import Airflow, Clerk
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
+from tests.contract.test_audit import SVG
 from tests.contract.test_manage import ReversingCipher
 
 CLI = Trusted("cli")
@@ -79,10 +81,22 @@ MATRIX: Mapping[str, set[str]] = {
     "EventDesk.replay": LIVE - {PENDING},
     "EventDesk.replay_step": LIVE - {PENDING},
     "EventDesk.forget": LIVE,
+    # What comes to an endpoint is for whoever may start it.
+    "Listening.start": DRAFT | {PUBLISHED},
+    "Listening.stop": DRAFT | {PUBLISHED},
+    "Listening.keep_sample": DRAFT | {PUBLISHED},
+    "Listening.set_sample": DRAFT | {PUBLISHED},
+    "Listening.drop_sample": DRAFT | {PUBLISHED},
+    "Icons.upload": NOTHING,
 }
 #: What changes nothing.
 LOOKING = {
-    "Manager": {name for name, _ in inspect.getmembers(Inspector, inspect.isfunction) if name[0] != "_"},
+    "Manager": {
+        *("list", "show", "versions", "version", "diff", "pending"),
+        *("stakes_of_draft", "missing_dags", "stakes_of_endpoints"),
+    },
+    "Listening": {"look", "sample"},
+    "Icons": {"find", "uploaded"},
     "KeyManager": {"list", "usable_names", "users"},
     "EventDesk": {
         *("list", "find", "count", "stream", "newest_now"),
@@ -102,12 +116,12 @@ FORMS: Mapping[str, set[str]] = {
     "EditorPages.resume": {"Manager.resume"},
     "EditorPages.delete": {"Manager.delete"},
     "EditorPages.roll_back": {"Manager.roll_back"},
-    "EditorPages.listen": NOTHING,
-    "EditorPages.stop": NOTHING,
-    "EditorPages.keep_sample": NOTHING,
-    "EditorPages.keep_event": NOTHING,
-    "EditorPages.drop_sample": NOTHING,
-    "IconFiles.upload": NOTHING,
+    "EditorPages.listen": {"Listening.start"},
+    "EditorPages.stop": {"Listening.stop"},
+    "EditorPages.keep_sample": {"Listening.keep_sample"},
+    "EditorPages.keep_event": {"Listening.set_sample"},
+    "EditorPages.drop_sample": {"Listening.drop_sample"},
+    "IconFiles.upload": {"Icons.upload"},
     "EventPages.replay": {"EventDesk.replay"},
     "EventPages.replay_all": {"EventDesk.replay_step"},
     "EventPages.forget": {"EventDesk.forget"},
@@ -139,6 +153,8 @@ class World:
         self.manager = Manager(engine, clock=lambda: NOW, bounds=Bounds(max_body=2**20))
         self.keys = KeyManager(engine, ReversingCipher(), clock=lambda: NOW)
         self.desk = EventDesk(engine, InMemoryDedup(), clock=lambda: NOW)
+        self.listening = Listening(engine, clock=lambda: NOW)
+        self.icons = Icons(engine, clock=lambda: NOW)
         self._made = 0
 
     def case(self, way: str, *, later: bool = False) -> Case:
@@ -172,6 +188,22 @@ class World:
         hash_ = random_hash()
         event_id = self._event(name, hash_, dead=True)
         return Case(way=way, name=name, key=key, at_stake=at_stake, event_id=event_id, hash_=hash_)
+
+    def end_listening(self, name: str) -> None:
+        self.listening.stop(name, by=CLI)
+
+    def capture(self, name: str) -> None:
+        """Let somebody listen, and a request come."""
+        self.listening.start(name, by=CLI)
+        came = {"captured_at": NOW, "body": "{}", "headers": {}, "query": ""}
+        with self.engine.begin() as connection:
+            of = tables.listener.c.id == self.listener(name)
+            connection.execute(update(tables.listener).where(of).values(came))
+
+    def listener(self, name: str) -> UUID:
+        record = self.listening.look(name)
+        assert record is not None
+        return record.id
 
     def state(self) -> Any:
         """Return what is in our tables, and in the audit log."""
@@ -250,6 +282,12 @@ VERBS: Mapping[str, Callable[[World, Case, Actor], object]] = {
     "EventDesk.replay": lambda w, c, who: _refuse(w.desk.replay([c.event_id], by=who)),
     "EventDesk.replay_step": _replay_step,
     "EventDesk.forget": lambda w, c, who: w.desk.forget(c.hash_, by=who),
+    "Listening.start": lambda w, c, who: w.listening.start(c.name, by=who),
+    "Listening.stop": lambda w, c, who: w.listening.stop(c.name, by=who),
+    "Listening.keep_sample": lambda w, c, who: w.listening.keep_sample(c.name, w.listener(c.name), by=who),
+    "Listening.set_sample": lambda w, c, who: w.listening.set_sample(c.name, c.event_id, by=who),
+    "Listening.drop_sample": lambda w, c, who: w.listening.drop_sample(c.name, by=who),
+    "Icons.upload": lambda w, c, who: w.icons.upload(SVG, by=who),
 }
 
 
@@ -259,6 +297,10 @@ def prepare(world: World, case: Case, verb: str) -> None:
         world.manager.publish(case.name, by=CLI)
     if verb == "Manager.resume":
         world.manager.suspend(case.name, by=CLI)
+    if verb in ("Listening.start", "Listening.keep_sample"):  # nobody else does, and something came
+        world.end_listening(case.name)
+    if verb == "Listening.keep_sample":
+        world.capture(case.name)
     if verb == "KeyManager.create":  # under the name of a key that was revoked
         world.keys.revoke(case.key, by=CLI)
 
@@ -303,7 +345,9 @@ def public(kind: type) -> dict[str, Callable[..., Any]]:
 
 def test_every_verb_has_a_row() -> None:
     """What is new at a manager, a key manager or a desk is looked at here first; and asks who wants it."""
-    there = public(Manager) | public(KeyManager) | public(EventDesk)
+    there: dict[str, Callable[..., Any]] = {}
+    for kind in (Manager, KeyManager, EventDesk, Listening, Icons):
+        there |= public(kind)
     looking = {f"{kind}.{name}" for kind, names in LOOKING.items() for name in names}
     assert there.keys() == MATRIX.keys() | looking
     assert VERBS.keys() == MATRIX.keys()
