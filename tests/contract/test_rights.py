@@ -27,10 +27,12 @@ from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.replay import EventDesk, Replay
 from airflow_incoming.services.rights import Actor, Trusted
+from airflow_incoming.services.watchers import _warn
 from airflow_incoming.stores.audit import log
 from airflow_incoming.stores.dedup import InMemoryDedup, Known, Memory
 from airflow_incoming.stores.events import Criteria
 from airflow_incoming.stores.inbox import Inbox
+from airflow_incoming.web.views.new_integration import NewIntegrationForm, carry_out
 from tests.contract.clerks import Airflow, Clerk
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 from tests.contract.test_audit import SVG
@@ -643,3 +645,25 @@ def test_a_backlog_is_asked_only_about_what_somebody_may_not_start(world: World)
         world.manager.suspend(case.name, by=OURS_ALONE)
     assert len(asked) == 1
     assert "LIMIT" in asked[0]
+
+
+def test_a_dialog_that_is_refused_makes_no_key(world: World) -> None:
+    """Nobody would see it, nor could close it."""
+    world.airflow.watch("orders", "theirs")
+    form = NewIntegrationForm(type="jwt", title="O", name="orders", key_source="new", key_name="fresh")
+    before = world.state()
+    with pytest.raises(Forbidden):
+        carry_out(form, world.manager, world.keys, by=OURS_ALONE)
+    assert world.state() == before
+
+
+def test_a_watcher_that_can_not_be_read_is_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """It stays so, and whoever does anything makes us look."""
+    world.airflow.watch("orders", "theirs")
+    with world.engine.begin() as connection:
+        connection.execute(Base.metadata.tables["trigger"].update().values(encrypted_kwargs="nonsense"))
+    for number in range(3):
+        world.manager.create(f"n{number}", INNOCENT, by=OURS_ALONE)
+    told = [each for each in caplog.messages if "A watcher's arguments can't be read" in each]
+    assert len(told) <= 1
+    assert _warn.cache_info().currsize == 1
