@@ -661,9 +661,9 @@ def test_a_watcher_that_can_not_be_read_is_told_once(world: World, caplog: pytes
     """It stays so, and whoever does anything makes us look."""
     world.airflow.watch("orders", "theirs")
     with world.engine.begin() as connection:
-        connection.execute(Base.metadata.tables["trigger"].update().values(encrypted_kwargs="nonsense"))
+        connection.execute(Base.metadata.tables["trigger"].update().values(kwargs="nonsense"))
+    _warn.cache_clear()
     for number in range(3):
         world.manager.create(f"n{number}", INNOCENT, by=OURS_ALONE)
     told = [each for each in caplog.messages if "A watcher's arguments can't be read" in each]
-    assert len(told) <= 1
-    assert _warn.cache_info().currsize == 1
+    assert len(told) == 1
