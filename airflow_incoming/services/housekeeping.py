@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,8 +19,18 @@ from sqlalchemy.orm import Session
 
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db.engine import reading, transaction, translate
+from airflow_incoming.services import teams
 from airflow_incoming.services.ports import Launcher
-from airflow_incoming.stores import dispatchers, inbox, installation, listening, queue, requests, silence
+from airflow_incoming.stores import (
+    dispatchers,
+    inbox,
+    installation,
+    integrations,
+    listening,
+    queue,
+    requests,
+    silence,
+)
 from airflow_incoming.stores.installation import RedisWitnesses
 
 log = logging.getLogger(__name__)
@@ -193,8 +203,8 @@ class Housekeeping:
             chores += [partial(queue.release_waiting, name=name) for name in self._ready()]
         if "held" in present:
             with reading(self._engine) as connection:
-                names = queue.held_for_nothing(connection)
-            chores += [partial(queue.release_held, integration=name) for name in names]
+                held = queue.held_for_nothing(connection)
+            chores += [partial(queue.release_held, integration_id=id_, name=name) for id_, name in held]
         released = 0
         for chore in chores:
             if released < RELEASE_ROWS:
@@ -239,11 +249,15 @@ class Housekeeping:
         """Return what events waited for that is there now."""
         with reading(self._engine) as connection:
             awaited = queue.awaited(connection)
+            versions = {name: UUID(name[6:]) for name in awaited if name.startswith("teams:")}
+            bound = integrations.read_teams(connection, versions.values()) if versions else {}
+        published = {name for name, each in versions.items() if each in bound or not teams.enabled()}
         dag_ids = [name[4:] for name in awaited if name.startswith("dag:")]
         asset_uris = [name[6:] for name in awaited if name.startswith("asset:")]
         try:
             with Session(self._engine) as session, session.begin():
-                return self._launcher.ready(session, dag_ids, asset_uris) if awaited else set()
+                ready = self._launcher.ready(session, dag_ids, asset_uris) if awaited else set()
+                return ready | published
         except SQLAlchemyError as error:
             raise translate(error) from error
 

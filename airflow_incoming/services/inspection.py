@@ -77,7 +77,7 @@ class Inspector:
         Whichever team deploys one gets the events, since only whoever is trusted may name it.
         """
         with reading(self._engine) as connection:
-            return sorted(stakes.of_configurations(connection, [configuration]).missing or ())
+            return sorted(stakes.of_configuration(connection, configuration).missing)
 
     def stakes_of_endpoints(self, found: Iterable[Integration]) -> dict[str, Stakes]:
         """Return what whoever knows an endpoint may start, by the integration's name.

@@ -15,13 +15,13 @@ from airflow_incoming.core.errors import Conflict, InvalidConfiguration
 from airflow_incoming.core.integration import Configuration, Declaration, State, parse_name
 from airflow_incoming.core.records import Integration, Version
 from airflow_incoming.db.engine import reading
-from airflow_incoming.services import stakes, teams
+from airflow_incoming.services import stakes
 from airflow_incoming.services.audit import Changing, changing
 from airflow_incoming.services.checks import Bounds, check_configuration
 from airflow_incoming.services.discarding import are_many, discard_many, discard_rest
 from airflow_incoming.services.expected import existing, expect_newest
 from airflow_incoming.services.inspection import Inspector
-from airflow_incoming.services.rights import Actor, demand
+from airflow_incoming.services.rights import Actor, consider
 from airflow_incoming.stores import integrations, listening, queue, requests, silence
 
 #: Held events that are due the moment an integration is resumed. Dispatchers release the others, some at
@@ -54,8 +54,13 @@ class Manager(Inspector):
         self._bounds = bounds
 
     def permit(self, name: str, *, by: Actor) -> None:
-        """Raise Forbidden where somebody may not publish, suspend, resume or delete an integration."""
+        """Raise Forbidden where somebody may not publish, suspend, resume or delete an integration.
+
+        Nor make one under this name, where there is none.
+        """
         self._ask(by, stakes.of_integration, name)
+        with reading(self._engine) as connection:
+            stakes.permit(connection, by, stakes.of_integration, name)
 
     def apply(self, declarations: Sequence[Declaration], *, by: Actor, dry_run: bool = False) -> Changes:
         """Make integrations as declared: all of them or, on an error, none.
@@ -121,13 +126,16 @@ class Manager(Inspector):
         Raises NotFound, InvalidConfiguration, and Conflict where the newest version isn't number
         ``expected``.
         """
-        with self._permitted(by, stakes.of_integration, name) as (change, found):
+        self._ask(by, stakes.of_integration, name)
+        with self._changing(by) as change:
+            found = existing(change.connection, name)
+            at_stake = stakes.permit(change.connection, by, stakes.of_integration, name)
             if expected is not None:
                 expect_newest(found, expected)
             state: State = "suspended" if found.state == "suspended" else "published"
             check_configuration(change.connection, found.current.configuration, state, self._bounds)
             self._put(change.connection, found, state, found.current)
-            _bind(change.connection, found.current)
+            stakes.bind(change.connection, by, found, found.current, at_stake)
             change.did("publish_integration", integration=name, version=found.current.number)
         return self.show(name)
 
@@ -175,7 +183,7 @@ class Manager(Inspector):
             integrations.remove(connection, found.id)
             for store in (listening, requests, silence):
                 store.forget_integration(connection, found.id)
-            queue.release_held(connection, name, now, limit=RELEASED_AT_ONCE)
+            queue.release_held(connection, found.id, name, now, limit=RELEASED_AT_ONCE)
             change.did("delete_integration", integration=name, discarded_events=discarded)
         return discarded
 
@@ -198,7 +206,7 @@ class Manager(Inspector):
     ) -> Change:
         connection, now, new = change.connection, self._clock(), declared.configuration
         found = integrations.find(connection, declared.name, lock=True)
-        stakes.permit(connection, by, stakes.of_integration, declared.name, new)
+        at_stake = stakes.permit(connection, by, stakes.of_integration, declared.name, new)
         check_configuration(connection, new, declared.state, self._bounds, path)
         if found is None:
             found = integrations.create(connection, declared.name, new, now=now, by=by.name)
@@ -208,13 +216,13 @@ class Manager(Inspector):
             action = "updated"
         elif found.state == declared.state and not found.has_unpublished_changes:
             if found.published is not None:  # as it is, but its DAGs may have other teams by now
-                _bind(connection, found.published)
+                stakes.bind(connection, by, found, found.published, at_stake)
             return Change(action="unchanged", integration=found)
         else:
             action = "updated"
         found = existing(connection, declared.name)
         self._put(connection, found, declared.state, found.current)
-        _bind(connection, found.current)
+        stakes.bind(connection, by, found, found.current, at_stake)
         about = {"version": found.current.number, "state": declared.state, "action": action}
         change.did("apply_integration", integration=found.name, **about)
         return Change(action=action, integration=existing(connection, declared.name))
@@ -226,14 +234,14 @@ class Manager(Inspector):
         live = None if state == "draft" else version.id
         integrations.set_published(connection, integration.id, live, suspended=suspended, now=now)
         if not suspended:
-            queue.release_held(connection, integration.name, now, limit=RELEASED_AT_ONCE)
+            queue.release_held(connection, integration.id, integration.name, now, limit=RELEASED_AT_ONCE)
 
     def _ask(self, by: Actor, find: stakes.Finds, name: str, *new: Configuration) -> None:
-        """Raise Forbidden before anything is locked: an auth manager may be slow, and answers once."""
+        """Ask before anything is locked, what is decided in the transaction."""
         if not by.is_trusted:
             with reading(self._engine) as connection:
                 found = find(connection, name, *new)
-            demand(by, found)
+            consider(by, found)
 
     @contextmanager
     def _permitted(
@@ -256,12 +264,6 @@ class Manager(Inspector):
         except IntegrityError as error:
             problem = taken or "Somebody else changed the same integration just now; try again."
             raise Conflict(problem) from error
-
-
-def _bind(connection: Connection, version: Version) -> None:
-    """Remember the teams that the DAGs of a version have when somebody publishes it who may trigger them."""
-    if (bound := teams.binding(connection, version.configuration.dags)) is not None:
-        integrations.remember_teams(connection, version.id, bound)
 
 
 class _DryRun(Exception):

@@ -20,7 +20,7 @@ from airflow_incoming.services.claims import HashStory, peek, story_of
 from airflow_incoming.services.consumers.outlook import Consumption, consumers_of
 from airflow_incoming.services.finding import EventPage
 from airflow_incoming.services.rerun import Replay, Terms, event_of, rerun
-from airflow_incoming.services.rights import Actor, demand
+from airflow_incoming.services.rights import Actor, consider
 from airflow_incoming.services.runs import (
     Run,
     claimed_by_assets,
@@ -262,9 +262,10 @@ class EventDesk:
         remembered = None if in_redis is None else in_redis.known.event_id
         if not by.is_trusted:  # before anything is locked: an auth manager may be slow, and answers once
             with reading(self._engine) as connection:
-                at_stake = stakes.of_hash(connection, hash_, remembered)
+                names = stakes.named_by_hash(connection, hash_, remembered)
+                at_stake = [stakes.of_integration(connection, name) for name in names]
             for each in at_stake:
-                demand(by, each)
+                consider(by, each)
         with changing(self._engine, by=by.name, now=self._clock()) as change:
             stakes.permit_hash(change.connection, by, hash_, remembered)
             owner = inbox.forget(change.connection, hash_)

@@ -28,7 +28,7 @@ from airflow_incoming.services.audit import changing
 from airflow_incoming.services.claims import claimed_hashes, peek
 from airflow_incoming.services.ids import make_id
 from airflow_incoming.services.rights import Actor, Stakes, refusals
-from airflow_incoming.services.stakes import of_configurations
+from airflow_incoming.services.stakes import of_each
 from airflow_incoming.services.watchers import started_by_watchers
 from airflow_incoming.stores import events, inbox, integrations
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, Remembered
@@ -137,13 +137,12 @@ def _at_stake(
 ) -> dict[tuple[str, UUID], Stakes]:
     """Return what events of integrations would start under versions, as far as these can be read."""
     watching = started_by_watchers(connection)
-    return {
-        (name, version_id): of_configurations(
-            connection, [configurations[version_id]], watching.get(name, ())
-        )
-        for name, version_id in wanted
-        if version_id in configurations
-    }
+    known = [each for each in wanted if each[1] in configurations]
+    return of_each(
+        connection,
+        {each: [configurations[each[1]]] for each in known},
+        {each: watching.get(each[0], ()) for each in known},
+    )
 
 
 def _refused(
@@ -153,12 +152,10 @@ def _refused(
         return {}
     refused: dict[tuple[str, UUID], str] = {}
     for each in wanted:
-        sentences = refusals(by, at_stake[each]) if each in at_stake else ()
-        if sentences:
-            first = sentences[0].replace("“", "'").replace("”", "'")
-            refused[each] = f"{first[0].lower()}{first[1:].rstrip('.')}"
-        elif each not in at_stake:
+        if each not in at_stake:
             refused[each] = "the configuration that it would run under is gone"
+        elif refusals(by, at_stake[each]):  # unnamed: who replays need not be allowed to read configurations
+            refused[each] = "you may not start all that it starts"
     return refused
 
 

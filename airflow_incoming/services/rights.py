@@ -7,10 +7,12 @@ or stop something names what is at stake (:mod:`stakes` finds it) and whoever wa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import UUID
 
 from airflow_incoming.core.errors import Forbidden
+from airflow_incoming.services.teams import Teams
 
 _ASK = "Ask somebody who may, or an administrator of Airflow."
 
@@ -26,8 +28,11 @@ class Actor(Protocol):
     def is_trusted(self) -> bool:
         """Tell whether they may start everything, as whoever may run commands of Airflow."""
 
-    def triggerable(self, dag_ids: Iterable[str]) -> set[str]:
-        """Return those of the DAGs that they may trigger themselves."""
+    def triggerable(self, dag_ids: Iterable[str], teams: Teams | None = None) -> set[str]:
+        """Return those of the DAGs that they may trigger themselves, as DAGs of these teams.
+
+        ``teams`` are those of the present by default.
+        """
 
     def may_emit_assets(self) -> bool:
         """Tell whether they may create asset events."""
@@ -40,7 +45,7 @@ class Trusted:
     name: str
     is_trusted: bool = True
 
-    def triggerable(self, dag_ids: Iterable[str]) -> set[str]:
+    def triggerable(self, dag_ids: Iterable[str], teams: Teams | None = None) -> set[str]:
         """Return all of them."""
         return set(dag_ids)
 
@@ -53,26 +58,33 @@ class Trusted:
 class Stakes:
     """What something may start or stop: DAGs that configurations name, and those that watchers start.
 
-    ``watching`` are the latter: whoever may read the configurations need not know them. ``missing`` are
-    DAGs that aren't there, None where Airflow has no teams: with teams, it has none that could be asked.
-    ``is_known`` is False where there is more than this release can read.
+    ``watching`` are the latter: whoever may read the configurations need not know them. ``teams`` are
+    those of the DAGs that are there, None where Airflow has no teams. ``is_known`` is False where there is
+    more than this release can read. ``older`` is what other versions start, by id: it counts while events
+    of theirs wait.
     """
 
     dags: tuple[str, ...] = ()
     watching: frozenset[str] = frozenset()
     assets: bool = False
-    missing: frozenset[str] | None = None
+    teams: Teams | None = None
     is_known: bool = True
+    older: Mapping[UUID, Stakes] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> set[str]:
+        """Return the DAGs that aren't there, where Airflow has teams: there is none that could be asked."""
+        return set() if self.teams is None else {*self.dags, *self.watching} - self.teams.keys()
 
 
 def refusals(actor: Actor, stakes: Stakes) -> tuple[str, ...]:
     """Return, as sentences, what of the stakes an actor may not start; none where they may."""
     if actor.is_trusted:
         return ()
-    missing = stakes.missing or frozenset()
-    allowed = actor.triggerable(sorted({*stakes.dags, *stakes.watching})) - missing
+    there = {*stakes.dags, *stakes.watching} - stakes.missing
+    allowed = actor.triggerable(sorted(there), stakes.teams)
     # With teams, one sentence for both: whether a DAG is there is nobody's business who may not trigger it.
-    absent = "" if stakes.missing is None else ", or it isn't there yet"
+    absent = "" if stakes.teams is None else ", or it isn't there yet"
     sentences = [
         f"You may not trigger DAG “{dag_id}”{absent}." for dag_id in stakes.dags if dag_id not in allowed
     ]
@@ -83,6 +95,20 @@ def refusals(actor: Actor, stakes: Stakes) -> tuple[str, ...]:
     if not stakes.is_known:
         sentences.append("It has configurations that this release can't read.")
     return tuple(sentences)
+
+
+def lacking(actor: Actor, stakes: Stakes) -> set[UUID]:
+    """Return the older versions that start what an actor may not start."""
+    return {version_id for version_id, each in stakes.older.items() if refusals(actor, each)}
+
+
+def consider(actor: Actor, stakes: Stakes) -> None:
+    """Ask an actor about all that is at stake, who remembers it, whatever they answer.
+
+    For before anything is locked: an auth manager may be slow.
+    """
+    refusals(actor, stakes)
+    lacking(actor, stakes)
 
 
 def demand(actor: Actor, stakes: Stakes) -> None:

@@ -33,15 +33,16 @@ def targets(engine: Engine) -> Iterator[Finding]:
         owners = teams.teams_of(session.connection(), dag_ids) if teams.enabled() else {}
         bound = integrations.read_teams(session.connection(), [_published(found).id for found in live])
     for found in live:
+        remembered = bound.get(_published(found).id)
         for dag_id in _configuration(found).dags:
             state = states.get(dag_id)
             if state is None or state.stale:
                 problem = "doesn't exist; events wait for it"
             elif state.import_errors:
                 problem = "has import errors; events wait until it is repaired"
-            elif dag_id in owners and not teams.is_bound(
-                dag_id, owners[dag_id], bound.get(_published(found).id)
-            ):
+            elif dag_id in owners and remembered is None:
+                problem = "had no team yet when this was published; events wait, publish it again"
+            elif dag_id in owners and not teams.is_bound(dag_id, owners[dag_id], remembered):
                 problem = "belongs to another team than when this was published; publish it again"
             elif state.paused:
                 problem = "is paused; its runs start when it is unpaused"

@@ -7,6 +7,7 @@ remembered with the version that is published, and looked at once more when a ru
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from uuid import UUID
 
 from sqlalchemy import Connection, select
 
@@ -38,27 +39,37 @@ def teams_of(connection: Connection, dag_ids: Collection[str]) -> dict[str, str 
     return {row.dag_id: row.team_name for row in connection.execute(query)}
 
 
-def binding(connection: Connection, dag_ids: Collection[str]) -> dict[str, str | None] | None:
-    """Return what to remember of DAGs that are published now; None where Airflow has no teams."""
-    if not enabled():
-        return None
-    found = teams_of(connection, dag_ids)
-    return {dag_id: found.get(dag_id, ANY) for dag_id in dag_ids}
+def present(connection: Connection, dag_ids: Collection[str]) -> Teams | None:
+    """Return the teams of those DAGs that are there; None where Airflow has no teams."""
+    return teams_of(connection, dag_ids) if enabled() else None
 
 
 def is_bound(dag_id: str, team: str | None, bound: Teams | None) -> bool:
     """Tell whether a DAG has the team that it had when its integration was published.
 
-    ``bound`` is what :func:`binding` gave then; None where nobody has looked, which isn't enough.
+    ``bound`` is what was remembered then; None where Airflow had no teams, or this release knew of none.
     """
     return bound is not None and dag_id in bound and bound[dag_id] in (ANY, team)
 
 
-def expect_bound(dag_id: str, team: str | None, bound: Teams | None) -> None:
+def awaited(version_id: UUID) -> str:
+    """Return what events of a version wait for that remembers no teams: somebody who publishes."""
+    return f"teams:{version_id}"
+
+
+def expect_bound(dag_id: str, team: str | None, bound: Teams | None, version_id: UUID) -> None:
     """Raise DispatchFailed unless a DAG is bound: see :func:`is_bound`."""
+    remedy = "Let somebody who may trigger it publish the integration again"
+    if bound is None:
+        raise DispatchFailed(
+            f"Which team DAG {dag_id!r} had when its integration was published isn't known: Airflow had no"
+            f" teams then. {remedy}; this waits for it.",
+            retry=True,
+            waiting_for=awaited(version_id),
+        )
     if not is_bound(dag_id, team, bound):
         raise DispatchFailed(
-            f"DAG {dag_id!r} belongs to another team than when its integration was published. Let somebody"
-            " who may trigger it publish the integration again, then replay this.",
+            f"DAG {dag_id!r} belongs to another team than when its integration was published. {remedy},"
+            " then replay this.",
             retry=False,
         )

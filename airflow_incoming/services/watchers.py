@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -94,6 +95,12 @@ def _integration_of(kwargs: str) -> str | None:
     try:
         name = Trigger._decrypt_kwargs(kwargs).get("integration")
     except Exception as error:  # noqa: BLE001  # whatever cryptography and Airflow's serializer say
-        log.warning("A watcher's arguments can't be read (%s)", type(error).__name__)
+        _warn(type(error).__name__)
         return None
     return name if isinstance(name, str) else None
+
+
+@cache
+def _warn(reason: str) -> None:
+    """Say once that a watcher can't be read: it stays so, and whoever does anything makes us look."""
+    log.warning("A watcher's arguments can't be read (%s)", reason)

@@ -169,22 +169,32 @@ def read_configurations(connection: Connection, version_ids: Iterable[UUID]) -> 
     return configurations
 
 
-def versions_naming(connection: Connection, field: str, value: str) -> dict[str, set[UUID]]:
-    """Return the versions whose authentication has this value in a field, by the integration's name."""
+def all_configurations(connection: Connection, integration_id: UUID) -> dict[UUID, Configuration | None]:
+    """Return those of all versions of an integration; None for one that this release can't read."""
+    table = tables.version
+    query = select(table.c.id, table.c.configuration).where(table.c.integration_id == integration_id)
+    return {row.id: _readable(row.configuration) for row in connection.execute(query)}
+
+
+def versions_naming(connection: Connection, field: str, value: str) -> dict[str, list[Configuration | None]]:
+    """Return the configurations of all versions whose authentication has this value in a field.
+
+    By the integration's name; None for one that this release can't read.
+    """
     version, table = tables.version, tables.integration
     query = (
-        select(table.c.name, version.c.id)
+        select(table.c.name, version.c.configuration)
         .join(table, table.c.id == version.c.integration_id)
         .where(version.c.configuration["auth"][field].as_string() == value)
     )
-    found: dict[str, set[UUID]] = {}
+    found: dict[str, list[Configuration | None]] = {}
     for row in connection.execute(query):
-        found.setdefault(row.name, set()).add(row.id)
+        found.setdefault(row.name, []).append(_readable(row.configuration))
     return found
 
 
-def remember_teams(connection: Connection, version_id: UUID, teams: Mapping[str, str | None] | None) -> None:
-    """Remember which teams the DAGs of a version had when it was published; None: Airflow has none."""
+def remember_teams(connection: Connection, version_id: UUID, teams: Mapping[str, str | None]) -> None:
+    """Remember which teams the DAGs of a version had when it was published."""
     connection.execute(update(tables.version).where(tables.version.c.id == version_id).values(teams=teams))
 
 
@@ -219,6 +229,12 @@ def key_users(connection: Connection, key_name: str) -> list[str]:
             for version in (integration.current, integration.published)
         )
     ]
+
+
+def _readable(configuration: Any) -> Configuration | None:
+    with suppress(InvalidConfiguration):
+        return read_configuration(configuration)
+    return None
 
 
 def _update(connection: Connection, integration_id: UUID, now: datetime, **values: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from airflow.utils.session import create_session
 from jwt import InvalidTokenError
 from sqlalchemy import select
 
-from airflow_incoming.services import teams
+from airflow_incoming.services.teams import Teams, enabled, teams_of
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +84,15 @@ class Visitor:
         """
         return self._remember(permission, lambda: self._ask(permission))
 
-    def triggerable(self, dag_ids: Iterable[str]) -> set[str]:
-        """Return those of the DAGs that they may trigger."""
-        return self._on_dags(dag_ids, "POST", DagAccessEntity.RUN)
+    def triggerable(self, dag_ids: Iterable[str], teams: Teams | None = None) -> set[str]:
+        """Return those of the DAGs that they may trigger, as DAGs of these teams; by default their own."""
+        wanted = list(dag_ids)
+        owners = _teams_of(wanted) if teams is None else {each: [teams[each]] for each in wanted}
+        return self._on_dags(owners, "POST", DagAccessEntity.RUN)
 
     def readable_dags(self, dag_ids: Iterable[str]) -> set[str]:
         """Return those of the DAGs that they may look at."""
-        return self._on_dags(dag_ids, "GET", None)
+        return self._on_dags(_teams_of(list(dag_ids)), "GET", None)
 
     def may_emit_assets(self) -> bool:
         """Tell whether they may create asset events, and so start whatever waits for these."""
@@ -112,11 +114,13 @@ class Visitor:
     def _on_assets(self, method: Any) -> bool:
         return bool(self._manager.is_authorized_asset(method=method, user=self._user))
 
-    def _on_dags(self, dag_ids: Iterable[str], method: Any, entity: DagAccessEntity | None) -> set[str]:
+    def _on_dags(
+        self, owners: Mapping[str, Sequence[str | None]], method: Any, entity: DagAccessEntity | None
+    ) -> set[str]:
         return {
             dag_id
-            for dag_id, owners in _teams_of(list(dag_ids)).items()
-            if all(self._on_dag(dag_id, team, method, entity) for team in owners)
+            for dag_id, possible in owners.items()
+            if all(self._on_dag(dag_id, team, method, entity) for team in possible)
         }
 
     def _on_dag(self, dag_id: str, team: str | None, method: Any, entity: DagAccessEntity | None) -> bool:
@@ -152,9 +156,9 @@ def _teams_of(dag_ids: Sequence[str]) -> dict[str, list[str | None]]:
 
     Not as Airflow remembers them for a while: who may start what is a matter of the present.
     """
-    if not dag_ids or not teams.enabled():
+    if not dag_ids or not enabled():
         return {dag_id: [None] for dag_id in dag_ids}
     with create_session() as session:
-        known = teams.teams_of(session.connection(), dag_ids)
+        known = teams_of(session.connection(), dag_ids)
         every = list(session.scalars(select(Team.name)))
     return {dag_id: [known[dag_id]] if dag_id in known else [None, *every] for dag_id in dag_ids}

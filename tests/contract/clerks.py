@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from airflow.models.base import Base
@@ -28,17 +28,23 @@ TABLES = (
 
 @dataclass
 class Clerk:
-    """Somebody who may trigger these DAGs and no others; remembers what they were asked."""
+    """Somebody who may trigger these DAGs and no others; remembers what they were asked.
+
+    Where ``teams`` are given, only as DAGs of these.
+    """
 
     dags: frozenset[str] = frozenset()
     assets: bool = False
     name: str = "clerk"
     is_trusted: bool = False
+    teams: frozenset[str | None] | None = None
     asked: list[str] = field(default_factory=list)
 
-    def triggerable(self, dag_ids: Iterable[str]) -> set[str]:
+    def triggerable(self, dag_ids: Iterable[str], teams: Mapping[str, str | None] | None = None) -> set[str]:
         wanted = set(dag_ids)
         self.asked += sorted(wanted)
+        if teams is not None:
+            wanted = {dag_id for dag_id in wanted if self.teams is None or teams[dag_id] in self.teams}
         return wanted & self.dags
 
     def may_emit_assets(self) -> bool:

@@ -135,7 +135,7 @@ class House:
         return str(change.integration.endpoint_id)
 
     def listen(self, name: str = "orders", **options: Any) -> Any:
-        record = self.listening.start(name, by="ada", **options)
+        record = self.listening.start(name, by=Trusted("ada"), **options)
         self.settle()
         return record
 

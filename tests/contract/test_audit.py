@@ -123,12 +123,12 @@ def test_what_is_done_with_data_is_written_down(house: House, engine: Engine) ->
     made = house.manager.create("orders", ONE, by=Trusted("tess"))
     event = make_event("a" * 64, integration_id=made.id, version_id=made.current.id)
     Inbox(engine).append([event], now=NOW)
-    house.listening.start("orders", by="tess")
-    house.listening.stop("orders", by="tess")
-    house.listening.set_sample("orders", event.id, by="tess")
-    house.listening.drop_sample("orders", by="tess")
-    icon = house.icons.upload(SVG, by="tess")
-    house.icons.upload(SVG, by="tess")
+    house.listening.start("orders", by=Trusted("tess"))
+    house.listening.stop("orders", by=Trusted("tess"))
+    house.listening.set_sample("orders", event.id, by=Trusted("tess"))
+    house.listening.drop_sample("orders", by=Trusted("tess"))
+    icon = house.icons.upload(SVG, by=Trusted("tess"))
+    house.icons.upload(SVG, by=Trusted("tess"))
     house.desk.replay([event.id], by=Trusted("tess"))  # it still waits, so this does nothing
     with engine.begin() as connection:
         connection.execute(update(tables.event).values(state="dead", due_at=None))

@@ -26,6 +26,7 @@ from airflow_incoming.core.messages import PendingEvent, Started
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.services import manage
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.listen import Listening
@@ -34,10 +35,12 @@ from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.rights import Trusted
 from airflow_incoming.services.tally import Tally
+from airflow_incoming.services.teams import awaited
 from airflow_incoming.stores import events, queue
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.stores.redis_connection import connect
+from tests.contract.clerks import Airflow, Clerk
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 from workbench.processes import wait_until
 from workbench.redis import RedisServer
@@ -239,6 +242,53 @@ def test_an_event_runs_as_soon_as_its_dag_exists(house: House) -> None:
     assert house.housekeeping.release() == 1
     house.dispatcher.drain()
     assert house.event(event_id).state == "dispatched"
+
+
+@pytest.mark.parametrize("then", ["published", "applied", "no teams"])
+def test_what_was_published_before_there_were_teams_runs_once_it_is_published_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """It waits as what waits for a DAG does; an unchanged file publishes, too. Or Airflow has none again."""
+    error = DispatchFailed("no team", retry=True, waiting_for=awaited(house.version_id))
+    house.launcher.errors["early"] = error
+    (event_id,) = house.accept('{"order": {"id": "early"}}')
+    Airflow(house.engine).deploy("process_order")
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    house.dispatcher.drain()
+    assert house.housekeeping.release() == 0
+    if then == "published":
+        house.manager.publish("orders", by=Clerk(dags=frozenset({"process_order"})))
+    elif then == "applied":
+        declared = parse_declaration({"name": "orders", "state": "published", "dags": ["process_order"]})
+        house.manager.apply([declared], by=Trusted("test"))
+    else:
+        monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "False")
+    house.launcher.errors.clear()
+    assert house.housekeeping.release() == 1
+    house.dispatcher.drain()
+    assert house.event(event_id).state == "dispatched"
+
+
+def test_whoever_takes_the_name_of_a_deleted_integration_holds_up_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had accepted runs, though another of this name is suspended; what that one has stays held."""
+    monkeypatch.setattr(manage, "RELEASED_AT_ONCE", 1)
+    cli = Trusted("test")
+    house.manager.suspend("orders", by=cli)
+    old = house.accept(*['{"order": {"id": "old"}}'] * 3)
+    house.dispatcher.drain()
+    house.manager.delete("orders", by=cli)
+    declared = parse_declaration({"name": "orders", "state": "suspended", "dags": ["process_order"]})
+    found = house.manager.apply([declared], by=cli)[0].integration
+    house.integration_id, house.version_id = found.id, found.current.id
+    (new,) = house.accept('{"order": {"id": "new"}}')
+    house.dispatcher.drain()
+    assert house.housekeeping.release() == 2
+    house.dispatcher.drain()
+    assert {house.event(each).state for each in old} == {"dispatched"}
+    assert house.event(new).state == "held"
+    assert house.housekeeping.release() == 0
 
 
 def test_what_waits_for_a_dag_is_left_alone(house: House) -> None:
@@ -555,7 +605,7 @@ def test_what_the_pages_remember_is_forgotten_in_time(house: House) -> None:
     """A listening an hour after its end, a refused request after a week, counts after 30 days."""
     listening = Listening(house.engine, clock=house.clock)
     tally = Tally(house.engine, lambda _: None, clock=house.clock, status_of=lambda _: 408)
-    listening.start("orders", by="test", seconds=90)
+    listening.start("orders", by=Trusted("test"), seconds=90)
     tally.refused("/x", BodyTimeout(), remote=None, size=0)
     tally.flush()
     hour = {

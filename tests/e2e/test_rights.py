@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.contract.test_rights import FORMS
+from tests.contract.test_rights import FORMS, MATRIX
 from tests.e2e.test_consumer_pages import write
 from tests.e2e.test_editor_pages import Session
 from tests.e2e.test_event_pages import send
@@ -111,6 +111,17 @@ POSTS: Mapping[str, Callable[[House, str], tuple[str, dict[str, Any]]]] = {
     "EditorPages.resume": lambda _, way: (f"/integrations/{way}/resume", {}),
     "EditorPages.delete": lambda _, way: (f"/integrations/{way}/delete", {"confirm": [way]}),
     "EditorPages.roll_back": lambda _, way: (f"/integrations/{way}/versions/1/roll-back", {}),
+    "EditorPages.listen": lambda _, way: (f"/integrations/{way}/listening", {}),
+    "EditorPages.stop": lambda _, way: (f"/integrations/{way}/listening/stop", {}),
+    "EditorPages.keep_sample": lambda _, way: (
+        f"/integrations/{way}/sample",
+        {"listener": [str(UUID(int=1))]},
+    ),
+    "EditorPages.keep_event": lambda h, way: (
+        f"/integrations/{way}/sample/event",
+        {"event": [str(event_of(h, way))]},
+    ),
+    "EditorPages.drop_sample": lambda _, way: (f"/integrations/{way}/sample/drop", {}),
     "EventPages.replay": lambda h, way: (f"/events/{event_of(h, way)}/replay", {"deduplicate": ["no"]}),
     "EventPages.replay_all": lambda _, way: (
         "/events/replay",
@@ -125,6 +136,8 @@ POSTS: Mapping[str, Callable[[House, str], tuple[str, dict[str, Any]]]] = {
 FREE = {
     ("EditorPages.save", PUBLISHED),
     ("EditorPages.save", PENDING),
+    # What waits there was accepted before.
+    *((form, PENDING) for form, verbs in FORMS.items() if any("Listening." in verb for verb in verbs)),
     ("EventPages.replay", PENDING),  # it waits
     ("EventPages.replay_all", PENDING),
     # Keys that no integration names.
@@ -135,13 +148,13 @@ FREE = {
 
 def state(house: House) -> Any:
     """Return what a verb could have changed."""
-    tables = ("integration", "version", "api_key", "api_key_secret", "event", "dedup")
+    tables = ("integration", "version", "api_key", "api_key_secret", "event", "dedup", "listener", "sample")
     return {name: sorted(map(repr, house.sql(f"select * from incoming_{name}"))) for name in tables}
 
 
 def test_every_form_with_a_verb_is_posted() -> None:
     """A new one is to be tried here, too."""
-    assert POSTS.keys() == {form for form, verbs in FORMS.items() if verbs}
+    assert POSTS.keys() == {form for form, verbs in FORMS.items() if any(MATRIX[verb] for verb in verbs)}
 
 
 @pytest.mark.parametrize(
@@ -156,13 +169,13 @@ def test_every_form_with_a_verb_is_posted() -> None:
 def test_a_form_does_nothing_for_who_may_not(house: House, shop: Session, form: str, way: str) -> None:
     """403, and nothing has changed: not the integration, not its events, hashes or keys."""
     path, fields = POSTS[form](house, way)
-    if form in ("EditorPages.save", "EditorPages.save_and_publish"):
+    if form in ("EditorPages.save", "EditorPages.save_and_publish", "EditorPages.listen"):
         page = shop.get(f"/integrations/{PUBLISHED}")
         fields = {**shop.form(PUBLISHED), **fields} if "form" in page.text else fields
     before = state(house)
     answer = shop.post(path, fields)
     if form == "EventPages.replay_all":
-        assert "1 refused" in " ".join(answer.text.split()) or "may not trigger" in answer.text
+        assert "1 refused" in " ".join(answer.text.split()) or "may not start" in answer.text
     else:
         assert answer.status_code == 403, answer.text
     assert state(house) == before
@@ -192,6 +205,34 @@ def test_the_key_of_others_is_neither_seen_nor_closed(house: House, shop: Sessio
     assert shop.post("/integrations/", chooses).status_code == 303, "naming a key opens one's own DAGs alone"
     assert shop.post("/keys/new", {"name": ["own"], "expires": ["never"]}).status_code == 200
     assert shop.post("/keys/own/rotate", {}).status_code == 200
+
+
+def test_what_came_to_a_live_endpoint_is_for_who_may_start_it(
+    house: House, shop: Session, admin: Session
+) -> None:
+    """Whoever may start the newest draft alone is neither shown it, nor offered to retrieve more."""
+    assert admin.post(f"/integrations/{PUBLISHED}/listening", admin.form(PUBLISHED)).status_code == 200
+    write(
+        house,
+        "update incoming_listener set captured_at = :now, body = '[4321]', headers = '{}', query = ''",
+        now=datetime.now(timezone.utc).isoformat(sep=" "),
+    )
+    path = f"/integrations/{PUBLISHED}/listening"
+    assert "4321" in admin.get(path).text
+    page = shop.get(path)
+    assert (page.status_code, "4321" in page.text, 'id="retrieve"' in page.text) == (200, False, False)
+    assert "not for you to retrieve" in page.text
+    assert admin.post(f"{path}/stop").status_code == 200
+
+
+def test_assets_are_named_to_who_may_look_at_them(house: House, shop: Session, admin: Session) -> None:
+    """That watchers listen is no secret, of which assets is."""
+    page = f"/events/{event_of(house, WATCHER)}"
+    write(house, f"update incoming_event set started = '[]' where integration = '{WATCHER}'")
+    for session, told in ((admin, True), (shop, False)):
+        text = session.get(page).text
+        assert "listen to it: what they want starts DAGs" in text
+        assert ("incoming://orders" in text) == told
 
 
 def test_an_open_endpoint_that_is_watched_is_a_secret(house: House, shop: Session, admin: Session) -> None:

@@ -59,9 +59,10 @@ class Batch:
     bound: Mapping[UUID, Teams] = field(default_factory=dict)
 
     def expect_bound(self, event: Event, dag_id: str) -> None:
-        """Raise DispatchFailed where a DAG has another team than when the event's version was published."""
+        """Raise DispatchFailed where a DAG isn't known to have the team of when its version was published."""
         if dag_id in self.teams:
-            expect_bound(dag_id, self.teams[dag_id], self.bound.get(event.version_id))
+            bound = self.bound.get(event.version_id)
+            expect_bound(dag_id, self.teams[dag_id], bound, event.version_id)
 
 
 NOTHING = Batch(run_ids=frozenset(), dags={}, runs=frozenset(), assets={})

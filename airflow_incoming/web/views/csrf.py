@@ -27,4 +27,9 @@ def csrf_token() -> str:
 
 def is_of_another(known: Visitor) -> bool:
     """Tell whether the session, and so the token that came with it, is another user's."""
-    return bool(flask.session.get(_USER) != known.id)
+    return bool(flask.session.get(_USER, known.id) != known.id)
+
+
+def is_of_nobody() -> bool:
+    """Tell whether the session is from before, when it didn't say whose it is."""
+    return _USER not in flask.session

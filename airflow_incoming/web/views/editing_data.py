@@ -84,7 +84,9 @@ class EditingData:
 
     @cached_property
     def listener(self) -> ListenerRecord | None:
-        """What *Retrieve data* has found so far; None where nobody listened lately."""
+        """What *Retrieve data* has found so far; None where nobody listened lately, or it is for others."""
+        if not self.rights.retrieve:
+            return None
         found: ListenerRecord | None = self._services.listening().look(self.name)
         if found is None or found.captured is not None:
             return found

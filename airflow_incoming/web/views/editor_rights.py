@@ -16,13 +16,14 @@ from airflow_incoming.web.access import Permission, Visitor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rights:
-    """Whether a visitor may change, publish and see the address of an integration.
+    """Whether a visitor may change, publish, retrieve data for and see the address of an integration.
 
     ``blocked`` says what keeps someone with the permissions from changing it.
     """
 
     edit: bool
     publish: bool
+    retrieve: bool
     see_url: bool
     blocked: tuple[str, ...]
 
@@ -36,9 +37,12 @@ def rights_on(visitor: Visitor, integration: Integration, manager: Manager) -> R
     live = () if integration.published is None else (integration.published.configuration,)
     stakes = manager.stakes_of_draft(integration.name, *live)
     opened = manager.stakes_of_endpoints([integration]).get(integration.name)
+    starts_all = not refusals(visitor, stakes)
+    edit = not blocked and visitor.may(Permission.EDIT_INTEGRATIONS)
     return Rights(
-        edit=not blocked and visitor.may(Permission.EDIT_INTEGRATIONS),
-        publish=not refusals(visitor, stakes) and visitor.may(Permission.PUBLISH_INTEGRATIONS),
+        edit=edit,
+        publish=starts_all and visitor.may(Permission.PUBLISH_INTEGRATIONS),
+        retrieve=edit and starts_all,  # what comes to an endpoint is for whoever may start it
         see_url=may_see_url(visitor, integration, opened),
         blocked=blocked,
     )

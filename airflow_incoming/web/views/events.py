@@ -199,7 +199,11 @@ class EventPages(Page):
         readable = visitor().readable_dags({each.dag_id for each in consumers})
         shown = [each for each in consumers if each.dag_id in readable]
         moving = any(not each.is_blocked and each.state not in ENDED for each in shown)
-        return context | {"consumers": shown, "is_running": context["is_running"] or moving}
+        return context | {
+            "consumers": shown,
+            "is_running": context["is_running"] or moving,
+            "may_read_assets": visitor().may_read_assets(),
+        }
 
 
 def rows_context(

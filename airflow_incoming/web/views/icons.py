@@ -55,7 +55,7 @@ class IconFiles(Page):
         data = b"" if file is None else file.stream.read(MAX_ICON + 1)
         icons = self.services.icons()
         try:
-            chosen, error = icons.upload(data, by=visitor().name), None
+            chosen, error = icons.upload(data, by=visitor()), None
         except (InvalidConfiguration, Conflict) as refused:
             chosen = flask.request.form.get("icon", DEFAULT_ICON)
             error = refused.problem if isinstance(refused, InvalidConfiguration) else refused.detail

@@ -73,6 +73,7 @@ def carry_out(form: NewIntegrationForm, manager: Manager, keys: KeyManager, *, b
         errors["name"] = f"There is an integration {form.name!r} already; choose another name."
     if errors:
         raise Refused(form.refused(**errors))
+    manager.permit(form.name, by=by)  # before a key is made that nobody would see
     made = _make_key(form, keys, by=by) if form.makes_key else None
     try:
         manager.create(form.name, _configuration(form), by=by)

@@ -34,6 +34,16 @@ class Problem:
         )
 
     @classmethod
+    def outdated(cls) -> Problem:
+        """Return what is said where a page's token is missing or not valid any more."""
+        return cls(
+            status=400,
+            title="This page was open for too long",
+            detail="Nothing was changed. Try again.",
+            action="again",
+        )
+
+    @classmethod
     def signed_in_anew(cls, name: str) -> Problem:
         """Return what is said where another user opened the page in the same browser."""
         return cls(
@@ -69,12 +79,7 @@ class Problem:
         """Return a refusal that Flask or its CSRF protection came up with."""
         status = error.code or 500
         if status == 400 and "CSRF" in (error.description or ""):
-            return cls(
-                status=400,
-                title="This page was open for too long",
-                detail="Nothing was changed. Try again.",
-                action="again",
-            )
+            return cls.outdated()
         texts = {
             404: ("There is no such page", "The address may be mistyped, or what it showed was deleted."),
             405: ("This can't be opened like that", "Go back and use the buttons of the page."),

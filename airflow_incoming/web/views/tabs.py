@@ -68,6 +68,7 @@ class DagTabs(Page):
             run_id=run_id,
             starters=[(whole, parts_of(whole.record), watched) for whole, watched in starters[:SHOWN]],
             more=len(starters) > SHOWN,
+            may_read_assets=visitor().may_read_assets(),
         )
 
     def _starters(self, dag_id: str, run_id: str) -> list[tuple[Whole, list[str]]]:

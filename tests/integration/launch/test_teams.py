@@ -66,7 +66,6 @@ def together(bench: Workbench, launcher: AirflowLauncher, event: Event, dag_id: 
 @pytest.mark.parametrize(
     "bound",
     [
-        None,
         {},
         {"other": "red"},
         {"one_task": None},
@@ -77,7 +76,7 @@ def test_a_dag_of_another_team_gets_nothing(
     bench: Workbench,
     launcher: AirflowLauncher,
     bind: Callable[..., None],
-    bound: Mapping[str, str | None] | None,
+    bound: Mapping[str, str | None],
 ) -> None:
     """Neither together nor alone; the event is given up, and says what to do."""
     bind(bound)
@@ -86,6 +85,20 @@ def test_a_dag_of_another_team_gets_nothing(
     with pytest.raises(DispatchFailed, match="publish the integration again") as failed:
         bench.launch(launcher, event, dags=("one_task",))
     assert failed.value.retry is False
+    assert bench.runs(event) == []
+
+
+def test_what_was_published_before_there_were_teams_waits(
+    bench: Workbench, launcher: AirflowLauncher, bind: Callable[..., None]
+) -> None:
+    """Neither together nor alone is it started, nor is it given up: somebody is to publish it again."""
+    bind(None)
+    event = make_event()
+    assert not together(bench, launcher, event, "one_task")
+    with pytest.raises(DispatchFailed, match="isn't known: Airflow had no teams then") as failed:
+        bench.launch(launcher, event, dags=("one_task",))
+    assert (failed.value.retry, failed.value.waiting_for) == (True, f"teams:{VERSION}")
+    assert "another team" not in failed.value.detail
     assert bench.runs(event) == []
 
 
