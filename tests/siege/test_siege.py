@@ -20,7 +20,7 @@ CONNECTIONS = 2048
 STRANGER, SENDER = "127.0.0.2", "127.0.0.3"
 #: Seconds in which a sender is to be answered, and for which it sends.
 MOST = 1.0
-LASTS = 3.0
+LASTS = 2.0
 
 TRIED = (
     "an unknown endpoint",
