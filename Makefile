@@ -1,6 +1,6 @@
 # Thin over scripts/: each of these can be called by itself, and says more with --help.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit contract migrations integration e2e faults \
+.PHONY: help demo test lint types imports unit contract migrations integration e2e siege faults \
         bench format migration build lock clean
 
 help:  ## Show this
@@ -12,7 +12,7 @@ demo:  ## Start Airflow with webhooks here and post the first ones
 test:  ## Run all checks and all test rooms
 	scripts/test
 
-lint types imports unit contract migrations integration e2e:  ## Run one check or room
+lint types imports unit contract migrations integration e2e siege:  ## Run one check or room
 	scripts/test $@
 
 bench:  ## Measure beside what a user would pick instead; the goals alone: scripts/bench --quick

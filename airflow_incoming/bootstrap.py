@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from airflow_incoming.core.admission import AdmissionPolicy
 from airflow_incoming.core.tokens import TokenPolicy
-from airflow_incoming.db.engine import make_engine
+from airflow_incoming.db.engine import make_engine, reading
 from airflow_incoming.services.checks import Bounds
 from airflow_incoming.services.container import Container, Parts
 from airflow_incoming.services.diagnose import Diagnosis
@@ -29,20 +29,26 @@ from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.metrics import AirflowStats, DispatchMetrics, Emits
 from airflow_incoming.services.publish import Publisher
+from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.settings import Settings, read_settings
+from airflow_incoming.stores import installation
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup
 from airflow_incoming.stores.fernet import FernetCipher
+from airflow_incoming.stores.installation import RedisWitnesses
+from airflow_incoming.stores.own_memory import OwnMemory
 from airflow_incoming.stores.rates import RedisRates
 from airflow_incoming.stores.redis_connection import connect, servers
 from airflow_incoming.stores.stream import RedisStream
-from airflow_incoming.web.guard import GuardLimits
+from airflow_incoming.web.places import GuardLimits
 from airflow_incoming.web.responses import status_of
 from airflow_incoming.web.views.services import Services
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis import Redis
 
     from airflow_incoming.services.ports import Launcher
@@ -89,11 +95,25 @@ def redis_client() -> Client | None:
     return connect(settings().redis_url) if settings().redis_url else None
 
 
-@cache
-def memory() -> DedupMemory | None:
-    """Return the memory of deduplication hashes; None where no Redis is configured."""
+def memories() -> Callable[[str], DedupMemory] | None:
+    """Return what returns the memory of deduplication hashes of a name; None where no Redis is configured."""
     redis = redis_client()
-    return None if redis is None else RedisDedup(redis, prefix=settings().redis_prefix)
+    if redis is None:
+        return None
+    prefix = settings().redis_prefix
+    return lambda name: RedisDedup(redis, prefix=f"{prefix}:{name}")
+
+
+def witnesses() -> RedisWitnesses | None:
+    """Return what keeps witnesses of whose hashes are in Redis; None where no Redis is configured."""
+    redis = redis_client()
+    return None if redis is None else RedisWitnesses(redis, prefix=settings().redis_prefix)
+
+
+def _found_in_database() -> tuple[str, bool] | None:
+    with reading(engine()) as connection:
+        found = installation.read(connection)
+    return None if found is None else (found.name, found.is_attended())
 
 
 def rates() -> RedisRates | None:
@@ -141,7 +161,9 @@ def key_manager() -> KeyManager:
 
 def event_desk() -> EventDesk:
     """Return what looks at and replays events."""
-    return EventDesk(engine(), memory(), clock=utcnow)
+    connect = memories()
+    memory = None if connect is None else OwnMemory(connect, _found_in_database)
+    return EventDesk(engine(), memory, clock=utcnow)
 
 
 def icons() -> Icons:
@@ -194,6 +216,7 @@ def diagnosis() -> Diagnosis:
         read_address=base_url,
         read_receivers=receiver_addresses,
         connect_redis=connect_redis,
+        witnesses=witnesses(),
     )
 
 
@@ -237,6 +260,7 @@ def _housekeeping(launcher: Launcher, publishes: Publisher | None, emit: Emits |
         publisher=publishes,
         sweeper=Sweep(engine(), clock=utcnow),
         stored=StoredValues(engine()),
+        witnesses=witnesses(),
     )
 
 
@@ -249,6 +273,8 @@ def guard_limits() -> GuardLimits:
         body_timeout=options.body_timeout.total_seconds(),
         max_concurrency=options.max_concurrency,
         max_buffered=options.max_buffered,
+        accept_timeout=accept_timeout(),
+        max_share=options.max_share / 100,
         trusted_proxies=options.trusted_proxies,
     )
 
@@ -307,7 +333,8 @@ def _parts(*, dispatches: bool) -> Parts:
     options = settings()
     return Parts(
         engine=engine(),
-        memory=memory(),
+        memory=memories(),
+        witnesses=witnesses(),
         rates=rates(),
         cipher=FernetCipher(),
         loop=dispatch_loop(shares_process=True) if dispatches else None,
@@ -331,10 +358,18 @@ def note_refused(path: str, error: Exception, remote: str | None, size: int) -> 
     """Remember a request that the guard refused, if this process receives and the pages weren't meant."""
     if "/incoming-ui" in path:
         return
-    for (pid, _), running in tuple(_containers.items()):
-        if pid == os.getpid():
-            running.tally.refused(path, error, remote=remote, size=size)
-            return
+    if (running := _running()) is not None:
+        running.tally.refused(path, error, remote=remote, size=size)
+
+
+def running_receiver() -> Receiver | None:
+    """Return what decides requests in this process; None before the first."""
+    return None if (running := _running()) is None else running.receiver
+
+
+def _running() -> Container | None:
+    pid = os.getpid()
+    return next((running for (of, _), running in tuple(_containers.items()) if of == pid), None)
 
 
 def base_url() -> str:

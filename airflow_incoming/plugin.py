@@ -42,9 +42,10 @@ def _apps() -> list[Any]:
 
 
 def _middlewares() -> list[Any]:
-    from airflow_incoming.bootstrap import guard_limits, note_refused
+    from airflow_incoming.bootstrap import guard_limits, note_refused, running_receiver
     from airflow_incoming.web.access_log import RedactedURL
     from airflow_incoming.web.guard import Guard
+    from airflow_incoming.web.screen import Screen
 
     return [
         {
@@ -54,6 +55,7 @@ def _middlewares() -> list[Any]:
                 "limits": guard_limits,
                 "refused": note_refused,
                 "receivers": RECEIVER_PREFIXES,
+                "screen": Screen(RECEIVER_PREFIXES, running_receiver),
             },
             "name": "Incoming guard",
         },

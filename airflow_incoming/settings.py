@@ -66,6 +66,12 @@ OPTIONS: dict[str, Option] = {
         "256", "Requests that one process handles at a time; more are answered 503.", "integer"
     ),
     "max_buffered": Option("64MiB", "Bodies that one process holds in memory at a time, all together."),
+    "max_share": Option(
+        "50",
+        "Percent that one address may have of such requests and bytes, as far as others leave them. 100 "
+        "where all senders come through one proxy that trusted_proxies doesn't name.",
+        "integer",
+    ),
     "token_lifetime": Option("1h", "How long a JWT made from an API key is valid."),
     "token_leeway": Option("10s", "Difference between clocks that is tolerated in JWTs, at most 60s."),
     "token_rate": Option(
@@ -126,6 +132,7 @@ class Settings:
     accept_timeout: timedelta
     max_concurrency: int
     max_buffered: int
+    max_share: int
     token_lifetime: timedelta
     token_leeway: timedelta
     token_rate: Rate
@@ -183,6 +190,8 @@ _LONGEST = {"token_leeway": timedelta(seconds=60), "token_lifetime": timedelta(d
 def _check(name: str, value: Any) -> None:
     if name == "redis_url" and value:
         parse_redis_url(value)
+    if name == "max_share" and value > 100:
+        raise ValueError("must be at most 100")
     longest = _LONGEST.get(name)
     if longest is not None and value > longest:
         raise ValueError(f"must be at most {format_duration(longest)}")

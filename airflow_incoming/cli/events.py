@@ -97,7 +97,7 @@ def forget(args: Namespace) -> Result:
     try:
         known = bootstrap.event_desk().forget(hash_, by=who())
     except RedisUnavailable as error:
-        problem = f"Redis can't be reached ({error}), so the hash may still be remembered there; try again."
+        problem = f"Redis can't be reached ({error}), so nothing was forgotten; try again."
         raise RedisUnavailable(problem) from error
     return [{"hash": hash_, "was_known": known}]
 

@@ -17,14 +17,15 @@ from airflow_incoming.core.integration import (
     declaration_to_dict,
 )
 from airflow_incoming.core.records import Integration
+from airflow_incoming.services.rights import Trusted
 
 
-def who() -> str:
-    """Return who runs this command, for the history."""
+def who() -> Trusted:
+    """Return who runs this command: somebody who may do everything."""
     try:
-        return f"cli:{getpass.getuser()}"
+        return Trusted(f"cli:{getpass.getuser()}")
     except (KeyError, OSError):  # a user id without a name
-        return "cli"
+        return Trusted("cli")
 
 
 @command
@@ -42,6 +43,7 @@ def apply(args: Namespace) -> Result:
         if change.integration.state != "draft" and not (found.dags or found.assets):
             name = change.integration.name
             note(f"warning: {name} is published and starts nothing by itself: no dags, no assets")
+        _tell_missing(found)
     kept = ("endpoint_id", "url")
     rows = [{"action": change.action, **_row(change.integration)} for change in changes]
     return [row | dict.fromkeys(kept) if args.dry_run and row["action"] == "created" else row for row in rows]
@@ -80,7 +82,9 @@ def show(args: Namespace) -> Result:
 @command
 def publish(args: Namespace) -> Result:
     """Make the newest version live."""
-    return [_row(bootstrap.manager().publish(args.name, by=who()))]
+    published = bootstrap.manager().publish(args.name, by=who())
+    _tell_missing(published.current.configuration)
+    return [_row(published)]
 
 
 @command
@@ -109,6 +113,11 @@ def delete(args: Namespace) -> Result:
     confirm(f"Delete integration {args.name!r}? Its URL will answer 404 for ever.", yes=args.yes)
     discarded = manager.delete(args.name, by=who(), discard_pending=args.discard_pending)
     return [{"name": args.name, "action": "deleted", "discarded_events": discarded}]
+
+
+def _tell_missing(configuration: Configuration) -> None:
+    for dag_id in bootstrap.manager().missing_dags(configuration):
+        note(f"warning: DAG {dag_id} isn't there yet; events start it whichever team deploys it")
 
 
 def _row(integration: Integration) -> dict[str, Any]:

@@ -24,7 +24,7 @@ NO_DATABASE = 3
 
 #: How SQLite, PostgreSQL and MySQL say that a table or column of ours isn't there.
 _NOT_MIGRATED = re.compile(
-    r"no such (table|column)|(relation|column) .* does not exist|Table .* doesn't exist|Unknown column"
+    r"no such (table|column)|(relation|column) \S+ does not exist|Table \S+ doesn't exist|Unknown column"
 )
 #: What a terminal may obey though it is part of no JSON escape: DEL and the C1 controls.
 _CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}

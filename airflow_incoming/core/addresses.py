@@ -11,6 +11,8 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 #: An IPv6 sender usually has a whole network of this size, and may use another address each time.
 IPV6_PREFIX = 64
+#: A site usually has one of this size, with 65,536 of those.
+SITE_PREFIX = 48
 
 _WITH_PORT = re.compile(r"\[([^]]*)](?::\d+)?|([^:]*):\d+")
 
@@ -46,12 +48,23 @@ def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Netw
     return str(current)
 
 
+def is_in(address: str, networks: Networks) -> bool:
+    """Tell whether an address is in one of the networks; what is no address isn't."""
+    parsed = _parse(address) if networks else None
+    return parsed is not None and _is_in(parsed, networks)
+
+
 def sender_of(address: str | None) -> str:
     """Return what one sender's addresses have in common: IPv4 whole, of IPv6 the first 64 bits."""
     parsed = _parse(address or "")
     if isinstance(parsed, IPv6Address):
         return str(ip_network((int(parsed) >> IPV6_PREFIX << IPV6_PREFIX, IPV6_PREFIX)))
     return str(parsed or address or "unknown")
+
+
+def site_of(sender: str) -> str:
+    """Return the larger network of a ``sender_of`` that is an IPv6 network itself."""
+    return str(ip_network(sender).supernet(new_prefix=SITE_PREFIX))
 
 
 def _parse(text: str) -> Address | None:

@@ -8,14 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from airflow_incoming.core.conf import build_conf, conf_size
-from airflow_incoming.core.credentials import authenticate
+from airflow_incoming.core.credentials import PROVEN_BY_HEAD, authenticate
 from airflow_incoming.core.errors import BodyTooLarge, ConfTooLarge
 from airflow_incoming.core.extent import Extent, conf_bound, guess, measure
 from airflow_incoming.core.fingerprint import fingerprint
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Claim, Endpoint, Event, Request
 from airflow_incoming.core.payload import check_media_type, parse_json
-from airflow_incoming.core.redaction import redact, redact_query, storable_text
+from airflow_incoming.core.redaction import cut_query, redact, redact_query, storable_text
 from airflow_incoming.core.tokens import TokenPolicy
 
 #: Objects and arrays that a payload may have for each parameter that it may have: reading a megabyte of
@@ -52,15 +52,13 @@ def admit(
     integration's own limits take the place of the installation's. Headers, query and address are no
     reason to refuse: they are stored redacted, shortened and with what can't be stored replaced.
     """
-    authenticate(endpoint, request.headers, policy.tokens, now=now)
-    check_media_type(request.headers)
-    limits = endpoint.configuration.limits
-    max_body = limits.body or policy.max_body
-    if len(request.body) > max_body:
-        raise BodyTooLarge(max_body)
+    if request.admitted is not endpoint:
+        authenticate(endpoint, request.headers, policy.tokens, now=now)
+        check_media_type(request.headers)
+    _check_size(len(request.body), endpoint, policy)
     payload = parse_json(request.body, max_containers=policy.max_parameters * NESTING)
     event = _event(request, endpoint, _claim(request, endpoint, payload), now, event_id)
-    max_conf = limits.conf or policy.max_conf
+    max_conf = endpoint.configuration.limits.conf or policy.max_conf
 
     def fits(extent: Extent) -> bool:
         bound = conf_bound(extent, request.body, endpoint.configuration, event.headers)
@@ -69,6 +67,25 @@ def admit(
     if not fits(guess(request.body)) and not fits(measure(payload)):
         _check_exactly(event, request.body, endpoint.configuration, policy, max_conf)
     return event
+
+
+def screen(head: Request, endpoint: Endpoint, policy: AdmissionPolicy, *, now: datetime) -> bool:
+    """Refuse a request for what its head says, as :func:`admit` would. Raises RequestRejected.
+
+    Return False where that has to wait for the body, which the credential proves.
+    """
+    if endpoint.configuration.auth.type not in PROVEN_BY_HEAD:
+        return False
+    authenticate(endpoint, head.headers, policy.tokens, now=now)
+    check_media_type(head.headers)
+    _check_size(head.announced, endpoint, policy)
+    return True
+
+
+def _check_size(size: int, endpoint: Endpoint, policy: AdmissionPolicy) -> None:
+    most = endpoint.configuration.limits.body or policy.max_body
+    if size > most:
+        raise BodyTooLarge(most)
 
 
 def _check_exactly(
@@ -104,7 +121,7 @@ def _event(request: Request, endpoint: Endpoint, claim: Claim | None, now: datet
         received_at=now,
         body=request.body.decode(),
         headers=redact(request.headers, endpoint_id=request.endpoint_id),
-        query=redact_query(request.query, endpoint_id=request.endpoint_id)[:MAX_QUERY],
+        query=redact_query(cut_query(request.query), endpoint_id=request.endpoint_id)[:MAX_QUERY],
         remote=None if request.remote is None else storable_text(request.remote[:MAX_REMOTE]),
         claim=claim,
         duplicate_status=204 if deduplication is None else deduplication.duplicate_status,

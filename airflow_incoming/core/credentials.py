@@ -9,6 +9,9 @@ from airflow_incoming.core.errors import Unauthorized
 from airflow_incoming.core.messages import Endpoint
 from airflow_incoming.core.tokens import MAX_TOKEN, TokenPolicy, verify
 
+#: Schemes of which the head of a request has the whole proof; that of others is the body's as well.
+PROVEN_BY_HEAD = frozenset({"none", "jwt"})
+
 
 def authenticate(
     endpoint: Endpoint, headers: Mapping[str, str], policy: TokenPolicy, *, now: datetime

@@ -31,6 +31,7 @@ to do; ``code`` is stable and may be relied on by programs::
         ├── InvalidConfiguration         a field of an integration is wrong
         ├── NotFound                     no such integration, key, event
         ├── Conflict                     the present state does not allow it
+        ├── Forbidden                    somebody may not start what it may start
         └── SecretsUnprotected           no Fernet key to encrypt secrets with
 """
 
@@ -296,6 +297,12 @@ class Conflict(ManagementError):
     """The present state doesn't allow this."""
 
     code = "conflict"
+
+
+class Forbidden(ManagementError):
+    """You may not do this."""
+
+    code = "forbidden"
 
 
 class SecretsUnprotected(ManagementError):

@@ -15,7 +15,7 @@ _EMAIL = re.compile(
 )
 #: Digits and what people put between them; the library would find numbers inside of any text.
 _PHONE = re.compile(
-    r"(?:tel:\s*)?[+(\d][\d\s./()\u2010-\u2015-]*(?:(?:;ext=|,?\s*(?:ext(?:ension)?\.?|x|#)\s*)\d{1,8})?",
+    r"(?:tel:\s*)?[+(\d][\d\s./()\u2010-\u2015-]*(?:(?:;ext=|(?:,\s*)?(?:ext(?:ension)?\.?|x|#)\s*)\d{1,8})?",
     re.IGNORECASE,
 )
 _DATE = re.compile(

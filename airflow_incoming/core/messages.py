@@ -20,6 +20,15 @@ class Request:
     headers: Mapping[str, str]
     query: str = ""
     remote: str | None = None
+    #: Bytes that its body was to have, where that wasn't read.
+    announced: int = 0
+    #: The endpoint that its head was let in to already.
+    admitted: Endpoint | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its body."""
+        return len(self.body) or self.announced
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -98,17 +98,6 @@ class EventRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stakes:
-    """Everything that changing an integration's state may start or stop, and the versions it is from.
-
-    These are its newest and its published version, and those that its pending events run under.
-    """
-
-    versions: frozenset[UUID]
-    configurations: tuple[Configuration, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Backlog:
     """How much waits to be dispatched. ``oldest`` is the arrival of the first waiting event."""
 

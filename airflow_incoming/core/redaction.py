@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, unquote_plus
 
 from airflow_incoming.core.parameters import is_sensitive_header, is_sensitive_query
 
 REDACTED = "[redacted]"
+#: Characters of a query that are looked at. Fewer are kept, which is why its only pair may be cut.
+LOOKED_AT = 8192
 #: Characters of a parameter's name that are shown.
 NAME_SHOWN = 200
 
@@ -23,6 +25,12 @@ _USER_INFO = re.compile(r"//[^/?#@\s]+@")
 _BETWEEN_PAIRS = re.compile(r"([&;?#\s\"'<>]+)")
 #: The id of an endpoint, as the last part of a path: base32 of 128 bits, so that its end is one of eight.
 _ENDPOINT = re.compile(r"/[a-z2-7]{25}[aeimquy4](?![A-Za-z0-9])")
+#: Characters of an id, at least.
+_ID = 26
+#: Characters of a value in which there may be a secret: ``//a@``.
+_SHORTEST = 4
+#: Values in one text that are looked into; nobody sends that many URLs. More are replaced unseen.
+_NESTED = 64
 #: URLs inside of URLs that are looked into; what is deeper is no use to anybody.
 _DEPTH = 3
 
@@ -63,11 +71,22 @@ def redact_endpoints(text: str, endpoint_id: str | None) -> str:
     """Return text without this endpoint's id, and what looks like one in a path; encoded ones, too."""
     if _names_endpoint(text, endpoint_id):
         text = _ENDPOINT.sub(f"/{REDACTED}", text.replace(endpoint_id or REDACTED, REDACTED))
-    if "%" not in text:
+    if not _names_encoded_endpoint(text, endpoint_id):  # at once, for each piece by itself takes long
         return text
     pieces = _BETWEEN_PAIRS.split(text)
     pieces[::2] = [_redact_encoded_endpoint(piece, endpoint_id) for piece in pieces[::2]]
     return "".join(pieces)
+
+
+def cut_query(query: str, most: int = LOOKED_AT) -> str:
+    """Return so much of a query as is looked at, without a part of a pair unless there is but one.
+
+    Redacting a long one takes long; and half a credential isn't known for one.
+    """
+    if len(query) <= most:
+        return query
+    end = max(query.rfind(separator, 0, most) for separator in "&;")
+    return query[: most if end < 0 else end]
 
 
 def first_redacted(parameters: Iterable[str], headers: Mapping[str, str], query: str) -> str | None:
@@ -100,9 +119,8 @@ def shown_name(name: str) -> str:
 def _may_hold_secrets(text: str) -> bool:
     """Tell quickly whether :func:`_redact_value` may change something; of most requests it would nothing."""
     return (
-        "?" in text
-        or "#" in text
-        or "@" in text
+        ("=" in text and ("?" in text or "#" in text))
+        or ("@" in text and "//" in text)
         or "eyJ" in text
         or "inc_" in text
         or "earer" in text
@@ -114,14 +132,20 @@ def _names_endpoint(text: str, endpoint_id: str | None) -> bool:
     return (endpoint_id is not None and endpoint_id in text) or _ENDPOINT.search(text) is not None
 
 
+def _names_encoded_endpoint(text: str, endpoint_id: str | None) -> bool:
+    for _ in range(_DEPTH):
+        text, before = unquote(text) if "%" in text else text, text
+        if text == before:
+            return False
+        if _names_endpoint(text, endpoint_id):
+            return True
+    return False
+
+
 def _redact_encoded_endpoint(piece: str, endpoint_id: str | None) -> str:
     name, equals, value = piece.rpartition("=")
-    for _ in range(_DEPTH):
-        value, before = unquote(value), value
-        if value == before:
-            break
-        if _names_endpoint(value, endpoint_id):
-            return f"{name}{equals}{REDACTED}"
+    if len(value) >= min(_ID, len(endpoint_id or "") or _ID) and _names_encoded_endpoint(value, endpoint_id):
+        return f"{name}{equals}{REDACTED}"
     return piece
 
 
@@ -135,19 +159,31 @@ def _redact_value(value: str, depth: int = _DEPTH) -> str:
 
 def _redact_pairs(text: str, depth: int) -> str:
     pieces = _BETWEEN_PAIRS.split(text)
-    pieces[::2] = [_redact_pair(piece, depth) for piece in pieces[::2]]
+    # Decoded at once: each value by itself takes long.
+    looks = iter(range(_NESTED)) if _may_hold_secrets(_plain(text)) else None
+    pieces[::2] = [_redact_pair(piece, depth, looks) for piece in pieces[::2]]
     return "".join(pieces)
 
 
-def _redact_pair(pair: str, depth: int) -> str:
+def _redact_pair(pair: str, depth: int, looks: Iterator[int] | None) -> str:
     name, equals, value = pair.partition("=")
     if not value:
-        return REDACTED if _SECRET.search(name) else pair
-    plain = unquote_plus(value)
+        return REDACTED if looks is not None and _SECRET.search(name) else pair
     if (
-        _is_sensitive_query(unquote_plus(name))
-        or not depth
-        or (_may_hold_secrets(plain) and _redact_value(plain, depth - 1) != plain)
+        not depth
+        or _is_sensitive_query(_plain(name))
+        or (looks is not None and len(value) >= _SHORTEST and _holds_secret(_plain(value), depth, looks))
     ):
         return f"{name}{equals}{REDACTED}"
     return pair
+
+
+def _holds_secret(plain: str, depth: int, looks: Iterator[int]) -> bool:
+    """Tell whether something in a decoded value would be replaced; of what is beyond counting, it is said."""
+    if not _may_hold_secrets(plain):
+        return False
+    return next(looks, None) is None or _redact_value(plain, depth - 1) != plain
+
+
+def _plain(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text

@@ -7,7 +7,8 @@ are used all the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,24 @@ class Statement:
     plain: str
     prepare: str
     call: str
+
+    @classmethod
+    def named_after_its_text(
+        cls, stem: str, *, types: Iterable[str], plain: str, prepared: str, given: Iterable[str]
+    ) -> Statement:
+        """Return a statement whose name no other text has.
+
+        A pooler keeps what one process has prepared for the next one, which may be of another release: by a
+        name that stays, that one would run this one's statement.
+        """
+        prepared = f"({', '.join(types)}) AS {prepared}"
+        name = f"{stem}_{hashlib.sha256(prepared.encode()).hexdigest()[:16]}"
+        return cls(
+            name=name,
+            plain=plain,
+            prepare=f"PREPARE {name} {prepared}",
+            call=f"EXECUTE {name} ({', '.join(given)})",
+        )
 
 
 def run_at_once(

@@ -9,9 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from airflow.utils.sqlalchemy import UtcDateTime
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ExceptionContext,
+    Label,
+    Table,
+    create_engine,
+    event,
+    literal_column,
+)
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     DBAPIError,
@@ -98,6 +110,27 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as error:
         raise translate(error) from error
+
+
+def insert_new(connection: Connection, table: Table) -> Any:
+    """Return an INSERT that leaves rows as they are whose ``id`` is there already."""
+    if connection.dialect.name == "mysql":
+        return mysql.insert(table).on_duplicate_key_update(id=table.c.id)
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing(index_elements=[table.c.id])
+
+
+#: What time it is for the database, in UTC.
+_CLOCKS = {
+    "mysql": "utc_timestamp(6)",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    "postgresql": "now()",
+}
+
+
+def clock_of(connection: Connection) -> Label[datetime]:
+    """Return the database's time as a column, ``clock``: it is the same for all hosts."""
+    return literal_column(_CLOCKS[connection.dialect.name], UtcDateTime).label("clock")
 
 
 def translate(error: SQLAlchemyError) -> Exception:

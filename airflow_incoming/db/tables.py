@@ -54,7 +54,8 @@ integration = Table(
     Column("published_at", UtcDateTime),
 )
 
-#: Immutable configurations. The newest is what the administrator sees; one may be published.
+#: Immutable configurations. The newest is what the administrator sees; one may be published. ``teams`` are
+#: those of its DAGs when it was published last; NULL where Airflow had none.
 version = Table(
     "incoming_version",
     metadata,
@@ -64,6 +65,7 @@ version = Table(
     Column("configuration", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", String(256), nullable=False),
+    Column("teams", JSON(none_as_null=True)),
     UniqueConstraint("integration_id", "number", name="incoming_version_number_key"),
 )
 
@@ -183,7 +185,8 @@ asset_event_mark = Table(
     Column("missing", JSON, nullable=False),
 )
 
-#: The memory of what was sent. A row whose ``expires_at`` has passed may be taken over by a new event.
+#: The memory of what was sent. A row may be taken over by a new event when a whole window has passed since
+#: ``last_seen_at``, of the version that asks; ``expires_at`` is for housekeeping.
 dedup = Table(
     "incoming_dedup",
     metadata,
@@ -194,6 +197,18 @@ dedup = Table(
     Column("last_seen_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Index("incoming_dedup_expires_idx", "expires_at"),
+)
+
+#: One row: under which name our hashes are in Redis, and by what a dispatcher sees there that they are ours.
+#: ``pending`` is a witness that may have reached Redis; ``attended_at`` is NULL while Redis is out of reach.
+installation = Table(
+    "incoming_installation",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(16), nullable=False),
+    Column("witness", String(16), nullable=False),
+    Column("pending", String(16)),
+    Column("attended_at", UtcDateTime),
 )
 
 #: One row per running dispatcher, refreshed while it lives.

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 
 _INVALID = re.compile(r"Invalid input for param (?P<name>[^\n]+?): (?P<why>.*)", re.DOTALL)
+#: What Airflow answers to a run that it will not make. Anything else may come from a proxy, or be about a
+#: second try of its client: then the first one may still be on its way.
+_REFUSALS = frozenset(
+    {
+        *("not_found", "import_errors", "denied_run_type", "value_error", "invalid"),
+        *("not_partitioned", "invalid_partition_key"),
+    }
+)
 _RULE = re.compile(r"^Failed validating ('[^'\n]+') in schema", re.MULTILINE)
 
 
@@ -102,17 +110,17 @@ def run_url(dag_id: str, run_id: str) -> str:
 
 def _translated(dag_id: str, error: AirflowRuntimeError) -> IncomingError:
     detail = error.error.detail or {}
-    status = detail.get("status_code")
-    if status == 404:
+    reason, said = _reason(detail), _said(detail)
+    if reason == "not_found":
         return RunRefused(
             f"There is no DAG {dag_id!r}, or the DAG processor has not parsed it yet. Check trigger_dag_id."
         )
-    if refused := _INVALID.match(said := _said(detail)):
+    if refused := _INVALID.match(said):
         return PayloadRefused(
             f"The params of DAG {dag_id!r} refuse the payload: {refused['name']} "
             f"{_broken_rule(refused['why'])}. Send other data, or change the param."
         )
-    if isinstance(status, int) and 400 <= status < 500 and status != 408:  # a proxy didn't wait any longer
+    if reason in _REFUSALS:
         return RunRefused(f"Airflow refuses a run of DAG {dag_id!r}: {said}")
     return RunUncertain(
         f"Airflow's API server didn't say that it made a run of DAG {dag_id!r} ({said}). Retry this "
@@ -128,9 +136,22 @@ def _broken_rule(why: str) -> str:
     return f"breaks its rule {rule[1]}" if rule else "breaks its rules"
 
 
+def _reason(detail: dict[str, Any]) -> str:
+    """Return why Airflow itself refuses a run; "" where it isn't that which speaks."""
+    inner = _innermost(detail)
+    if isinstance(inner, list):
+        return "invalid"
+    return str(inner.get("reason", "")) if isinstance(inner, dict) else ""
+
+
 def _said(detail: dict[str, Any]) -> str:
-    inner = detail.get("detail")
-    while isinstance(inner, dict) and isinstance(inner.get("detail"), dict):
-        inner = inner["detail"]
+    inner = _innermost(detail)
     said = inner.get("message") if isinstance(inner, dict) else None
     return str(said or detail.get("message") or detail)
+
+
+def _innermost(detail: dict[str, Any]) -> Any:
+    inner = detail.get("detail")
+    while isinstance(inner, dict) and isinstance(inner.get("detail"), dict | list):
+        inner = inner["detail"]
+    return inner

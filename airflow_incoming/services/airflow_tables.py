@@ -40,7 +40,12 @@ dag = table(
     column("max_active_runs", Integer),
     column("timetable_partitioned", Boolean),
     column("asset_expression", JSON),
+    column("bundle_name", String),
 )
+#: DAGs that are scheduled on what has this name, or URI, whichever asset that is.
+by_name = table("dag_schedule_asset_name_reference", column("name", String), column("dag_id", String))
+by_uri = table("dag_schedule_asset_uri_reference", column("uri", String), column("dag_id", String))
+bundle_team = table("dag_bundle_team", column("dag_bundle_name", String), column("team_name", String))
 run = table(
     "dag_run",
     column("id", BigInteger),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -81,13 +81,19 @@ def story_of(
     record: EventRecord,
     configuration: Configuration | None,
     *,
+    asking: Configuration | None,
     duplicates: int,
     now: datetime,
 ) -> HashStory:
-    """Return why requests like this event are duplicates, or aren't."""
+    """Return why requests like this event are duplicates, or aren't.
+
+    ``asking`` is the configuration under which they would come now, if any.
+    """
     deduplication = configuration.deduplication if configuration else None
-    known, certain = peek(memory, [record.dedup_hash] if record.dedup_hash else [])
-    claims = claimed_hashes(connection, [record.dedup_hash] if record.dedup_hash else [], known, now=now)
+    asks = (asking and asking.deduplication) or deduplication or Deduplication(parameters=())
+    windows = {record.dedup_hash: asks.window} if record.dedup_hash else {}
+    known, certain = peek(memory, windows)
+    claims = claimed_hashes(connection, windows, known, now=now)
     return HashStory(
         hash=record.dedup_hash,
         deduplication=deduplication,
@@ -110,25 +116,28 @@ def peek(memory: DedupMemory | None, hashes: Iterable[str]) -> tuple[dict[str, R
 
 
 def claimed_hashes(
-    connection: Connection, hashes: Iterable[str], known: dict[str, Remembered], *, now: datetime
+    connection: Connection, windows: Mapping[str, timedelta], known: dict[str, Remembered], *, now: datetime
 ) -> dict[str, Claimed]:
-    """Return those of the hashes that are remembered now, by the database or by Redis (``known``)."""
+    """Return those of the hashes that are remembered now, by the database or by Redis (``known``).
+
+    ``windows`` says for each under what window it is asked for.
+    """
     claims = {
-        hash_: Claimed(hash=hash_, owner=each.known.event_id, expires_at=now + each.remaining)
+        hash_: Claimed(hash=hash_, owner=each.known.event_id, expires_at=now - each.ago + windows[hash_])
         for hash_, each in known.items()
     }
-    query = select(_dedup).where(_dedup.c.hash.in_(list(hashes)), _dedup.c.expires_at > now)
-    for row in connection.execute(query):
+    for row in connection.execute(select(_dedup).where(_dedup.c.hash.in_(list(windows)))):
+        expires_at = row.last_seen_at + windows[row.hash]
         in_redis = claims.get(row.hash)
         claims[row.hash] = Claimed(
             hash=row.hash,
             owner=row.event_id,
             # Redis slides with every request, the database at most once an hour.
-            expires_at=max(row.expires_at, in_redis.expires_at) if in_redis else row.expires_at,
+            expires_at=max(expires_at, in_redis.expires_at) if in_redis else expires_at,
             first_seen_at=row.first_seen_at,
             last_seen_at=row.last_seen_at,
         )
-    return claims
+    return {hash_: claim for hash_, claim in claims.items() if claim.expires_at > now}
 
 
 def _chosen(record: EventRecord, name: str) -> ChosenValue:

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from airflow_incoming.core.admission import AdmissionPolicy
+from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.core.units import Rate
 from airflow_incoming.services.backlog import BacklogLimits
 from airflow_incoming.services.capture import Capturing
@@ -23,11 +24,14 @@ from airflow_incoming.services.notes import StatusOf
 from airflow_incoming.services.rates import Rates
 from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.tally import Tally, WatchedIssuer
+from airflow_incoming.stores import installation
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.inbox import Inbox
+from airflow_incoming.stores.installation import Installation, RedisWitnesses
 from airflow_incoming.stores.keys import Cipher
+from airflow_incoming.stores.own_memory import OwnMemory
 from airflow_incoming.stores.rates import RateStore
 
 
@@ -35,12 +39,14 @@ from airflow_incoming.stores.rates import RateStore
 class Parts:
     """What a receiving process is made of.
 
-    ``memory`` and ``rates`` None: no Redis; ``loop`` None: no dispatcher; ``emit`` None: no metrics.
-    ``bell`` wakes the dispatchers of other processes; None where this one has its own, or no Redis.
+    ``memory`` returns the memory of a name in Redis. It, ``witnesses`` and ``rates`` None: no Redis; ``loop``
+    None: no dispatcher; ``emit`` None: no metrics. ``bell`` wakes the dispatchers of other processes; None
+    where this one has its own, or no Redis.
     """
 
     engine: Engine
-    memory: DedupMemory | None
+    memory: Callable[[str], DedupMemory] | None
+    witnesses: RedisWitnesses | None
     rates: RateStore | None
     cipher: Cipher
     loop: DispatchLoop | None
@@ -61,9 +67,11 @@ class Container:
         self._rates = Rates(parts.rates)
         self._loop = parts.loop
         self._bell = parts.bell
-        self._directory = Directory(parts.engine, parts.cipher)
+        self._directory = Directory(parts.engine, parts.cipher, attend=_attend(parts))
         self._capturing = Capturing(parts.engine)
-        self._intake = Lanes(small=_intake(parts), large=_intake(parts))
+        self._intake = Lanes(
+            small=_intake(parts, self._memory(parts)), large=_intake(parts, self._memory(parts))
+        )
         self.tally = Tally(
             parts.engine,
             self._directory.recall,
@@ -83,7 +91,7 @@ class Container:
             accept_timeout=parts.accept_timeout,
         )
         self.token_issuer = WatchedIssuer(_token_issuer(parts, self._directory, self._rates), self.tally)
-        self.health = Health(parts.engine, parts.memory, clock=parts.clock)
+        self.health = Health(parts.engine, self._memory(parts), clock=parts.clock)
         self._lock = threading.Lock()
         self._running = False
 
@@ -118,15 +126,33 @@ class Container:
             if self._loop is not None:
                 self._loop.stop()
 
+    def _memory(self, parts: Parts) -> OwnMemory | None:
+        return None if parts.memory is None else OwnMemory(parts.memory, self._directory.memory)
 
-def _intake(parts: Parts) -> Intake:
+
+def _intake(parts: Parts, memory: DedupMemory | None) -> Intake:
     return Intake(
         Inbox(parts.engine),
-        parts.memory,
+        memory,
         clock=parts.clock,
         limits=BacklogLimits(wait=parts.accept_timeout),
         wake=_wake(parts),
     )
+
+
+def _attend(parts: Parts) -> Callable[[], Installation | None] | None:
+    """Return what sees to it that our hashes in Redis are ours."""
+    witnesses = parts.witnesses
+    if witnesses is None:
+        return None
+
+    def attend() -> Installation | None:
+        try:
+            return installation.attend(parts.engine, witnesses)
+        except DatabaseUnavailable:
+            return None
+
+    return attend
 
 
 def _wake(parts: Parts) -> Callable[[], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
-from airflow_incoming.core.errors import IncomingError
+from airflow_incoming.core.errors import IncomingError, RedisUnavailable
 from airflow_incoming.db.engine import reading
 from airflow_incoming.services.findings import Finding
 from airflow_incoming.services.health import ALIVE
 from airflow_incoming.services.target_findings import asset_events, published, targets
 from airflow_incoming.services.watchers import watched_assets
-from airflow_incoming.stores import dispatchers, events, keys
+from airflow_incoming.stores import dispatchers, events, installation, keys
+from airflow_incoming.stores.installation import RedisWitnesses
 from airflow_incoming.stores.keys import Cipher
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class Diagnosis:
         read_address: Callable[[], str],
         read_receivers: Callable[[], Sequence[str]],
         connect_redis: Callable[[], Sequence[Any]],
+        witnesses: RedisWitnesses | None = None,
     ) -> None:
         self._engine = engine
         self._cipher = cipher
@@ -46,6 +49,7 @@ class Diagnosis:
         self._read_address = read_address
         self._read_receivers = read_receivers
         self._connect_redis = connect_redis
+        self._witnesses = witnesses
 
     def findings(self) -> list[Finding]:
         """Return what was found, in the order in which to repair it."""
@@ -139,6 +143,35 @@ class Diagnosis:
         for server in servers:
             name = "redis" if len(servers) == 1 else f"redis {_host_of(server)}"
             yield from _looked(name, partial(_look_at_redis, name, server))
+        if servers:
+            yield from self._memory()
+
+    def _memory(self) -> Iterator[Finding]:
+        name = "hashes in redis"
+        with reading(self._engine) as connection:
+            found = installation.read(connection)
+        if found is None or self._witnesses is None:
+            return
+        if found.is_attended():
+            yield Finding(name, "ok", f"They are this database's, as {found.name}.")
+        else:
+            yield Finding(
+                name,
+                "warning",
+                "Nobody has seen lately that they are this database's, which decides alone meanwhile, "
+                "with a statement per request. See what is said of redis, and of the dispatcher.",
+            )
+        others: list[str] = []
+        with suppress(RedisUnavailable):  # as is said of redis
+            others = self._witnesses.others(found.name)
+        if others:
+            yield Finding(
+                name,
+                "warning",
+                f"Another database uses this Redis under the same [incoming] redis_prefix (as "
+                f"{', '.join(others)}): tasks and watchers get the events of both. Give one of them another "
+                "prefix.",
+            )
 
     def _dispatcher(self) -> Iterator[Finding]:
         now = self._clock()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from sqlalchemy import Connection
 
 from airflow_incoming.core.errors import Conflict, NotFound
-from airflow_incoming.core.records import Integration, Stakes, Version
-from airflow_incoming.stores import integrations, pending
+from airflow_incoming.core.records import Integration, Version
+from airflow_incoming.stores import integrations
 
 
 def existing(connection: Connection, name: str) -> Integration:
@@ -32,18 +30,6 @@ def expect_newest(found: Integration, number: int) -> None:
     newest = found.current
     if newest.number != number:
         raise Conflict(f"{newest.created_by} saved version {newest.number} of {found.name!r} meanwhile.")
-
-
-def expect_stakes(connection: Connection, found: Integration, stakes: Stakes | None) -> None:
-    """Raise Conflict where more is at stake than somebody has checked."""
-    if stakes is not None and not versions_at_stake(connection, found) <= stakes.versions:
-        raise Conflict(f"Somebody else changed {found.name!r} just now; look at it and try again.")
-
-
-def versions_at_stake(connection: Connection, found: Integration) -> frozenset[UUID]:
-    """Return the newest and the published version, and those that pending events run under."""
-    live = set() if found.published is None else {found.published.id}
-    return frozenset({found.current.id} | live | pending.versions(connection, found))
 
 
 def no_integration(name: str) -> NotFound:

@@ -16,9 +16,10 @@ from airflow_incoming.stores import events
 from airflow_incoming.stores.events import Criteria
 from airflow_incoming.stores.scan import Budget, scan
 
-#: Events that a stream reads at a time, without and with their bodies.
+#: Events that a stream reads at a time, without and with their bodies; characters of these.
 STREAM_PAGE = 500
 STREAM_GROUP = 25
+STREAM_SIZE = 2**20
 #: How long a stream may search by what no index knows before it gives its first event.
 STREAM_BUDGET = Budget(rows=10_000_000, seconds=10.0)
 
@@ -92,9 +93,23 @@ def _searched(engine: Engine, criteria: Criteria) -> list[UUID]:
 
 def _in_groups(engine: Engine, ids: Sequence[UUID]) -> Iterator[EventRecord]:
     for start in range(0, len(ids), STREAM_GROUP):
-        with reading(engine) as connection:
-            whole = events.read_all(connection, ids[start : start + STREAM_GROUP])
-        yield from whole
+        left = ids[start : start + STREAM_GROUP]
+        while left:
+            with reading(engine) as connection:
+                taken = fitting(left, events.sizes(connection, left), STREAM_SIZE)
+                whole = events.read_all(connection, taken)
+            yield from whole
+            left = left[len(taken) :]
+
+
+def fitting(ids: Sequence[UUID], sizes: dict[UUID, int], most: int) -> Sequence[UUID]:
+    """Return as many of the first ids as have ``most`` characters together; one at least, if there is one."""
+    size = 0
+    for position, event_id in enumerate(ids):
+        size += sizes.get(event_id, 0)
+        if size > most and position:
+            return ids[:position]
+    return ids
 
 
 def _scanned_page(engine: Engine, criteria: Criteria, budget: Budget) -> EventPage:

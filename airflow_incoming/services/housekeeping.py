@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,14 +19,27 @@ from sqlalchemy.orm import Session
 
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db.engine import reading, transaction, translate
+from airflow_incoming.services import teams
 from airflow_incoming.services.ports import Launcher
-from airflow_incoming.stores import dispatchers, listening, queue, requests, silence
+from airflow_incoming.stores import (
+    dispatchers,
+    inbox,
+    installation,
+    integrations,
+    listening,
+    queue,
+    requests,
+    silence,
+)
+from airflow_incoming.stores.installation import RedisWitnesses
 
 log = logging.getLogger(__name__)
 
 #: Seconds between signs of life, between looks for DAGs that appeared, between measurements and clean-ups.
 BEAT_EVERY = 5.0
 RELEASE_EVERY = 2.0
+#: Seconds between looks whether Redis has our witness: until then a clone that took our name goes unnoticed.
+ATTEND_EVERY = 2.0
 MEASURE_EVERY = 10.0
 #: Seconds between looks for events that Redis couldn't be told of.
 PUBLISH_EVERY = 2.0
@@ -90,6 +103,7 @@ class Housekeeping:
         publisher: Unpublished | None = None,
         sweeper: Sweeping | None = None,
         stored: Stored | None = None,
+        witnesses: RedisWitnesses | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
@@ -100,18 +114,20 @@ class Housekeeping:
         self._publisher = publisher
         self._sweeper = sweeper
         self._stored = stored
+        self._witnesses = witnesses
         self._monotonic = monotonic
         now = clock()
         self._sign = dispatchers.Beat(
             id=uuid4(), host=socket.gethostname()[:256], pid=os.getpid(), started_at=now, beat_at=now
         )
-        self._next = dict.fromkeys(("beat", "publish", "release", "measure", "mend", "sweep"), 0.0)
+        self._next = dict.fromkeys(("beat", "attend", "publish", "release", "measure", "mend", "sweep"), 0.0)
         self._next["purge"] = monotonic() + PURGE_EVERY
 
     def tick(self) -> bool:
         """Do what is due; tell whether there is more to do at once. Raises DatabaseUnavailable."""
         if self._due("beat", BEAT_EVERY):
             self.beat()
+        self._attend()
         more = self._publish()
         more = self._mend() or self._sweep() or more
         if self._due("purge", PURGE_EVERY):
@@ -122,6 +138,11 @@ class Housekeeping:
         if released >= RELEASE_ROWS:  # there is more: go on after the next batch of events
             self._next["release"] = 0.0
         return more or released > 0
+
+    def _attend(self) -> None:
+        """See to it that our hashes in Redis are ours."""
+        if self._witnesses is not None and self._due("attend", ATTEND_EVERY):
+            installation.attend(self._engine, self._witnesses)
 
     def _publish(self) -> bool:
         if self._publisher is None or not self._due("publish", PUBLISH_EVERY):
@@ -182,8 +203,8 @@ class Housekeeping:
             chores += [partial(queue.release_waiting, name=name) for name in self._ready()]
         if "held" in present:
             with reading(self._engine) as connection:
-                names = queue.held_for_nothing(connection)
-            chores += [partial(queue.release_held, integration=name) for name in names]
+                held = queue.held_for_nothing(connection)
+            chores += [partial(queue.release_held, integration_id=id_, name=name) for id_, name in held]
         released = 0
         for chore in chores:
             if released < RELEASE_ROWS:
@@ -202,7 +223,7 @@ class Housekeeping:
             for state, kept in self._retention.items()
         ]
         chores += [
-            partial(queue.purge_claims, before=now - CLAIM_GRACE, limit=PURGE_ROWS),
+            partial(inbox.purge_claims, before=now - CLAIM_GRACE, limit=PURGE_ROWS),
             partial(listening.purge, before=now - LISTENER_KEPT, limit=PURGE_ROWS),
             partial(requests.purge, now=now, limit=PURGE_ROWS),
             partial(requests.purge_hours, now=now),
@@ -228,11 +249,15 @@ class Housekeeping:
         """Return what events waited for that is there now."""
         with reading(self._engine) as connection:
             awaited = queue.awaited(connection)
+            versions = {name: UUID(name[6:]) for name in awaited if name.startswith("teams:")}
+            bound = integrations.read_teams(connection, versions.values()) if versions else {}
+        published = {name for name, each in versions.items() if each in bound or not teams.enabled()}
         dag_ids = [name[4:] for name in awaited if name.startswith("dag:")]
         asset_uris = [name[6:] for name in awaited if name.startswith("asset:")]
         try:
             with Session(self._engine) as session, session.begin():
-                return self._launcher.ready(session, dag_ids, asset_uris) if awaited else set()
+                ready = self._launcher.ready(session, dag_ids, asset_uris) if awaited else set()
+                return ready | published
         except SQLAlchemyError as error:
             raise translate(error) from error
 

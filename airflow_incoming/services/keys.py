@@ -33,8 +33,10 @@ from airflow_incoming.core.tokens import (
 )
 from airflow_incoming.core.units import Rate
 from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.services import stakes
 from airflow_incoming.services.audit import changing
 from airflow_incoming.services.rates import Rates
+from airflow_incoming.services.rights import Actor, demand_all
 from airflow_incoming.stores import integrations, keys
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.keys import Cipher, KeySecret, UsableKey
@@ -68,7 +70,11 @@ Names = list[str]
 
 
 class KeyManager:
-    """What an administrator does with API keys."""
+    """What an administrator does with API keys. ``by`` is who does it.
+
+    Whoever has a key starts what it opens: so every verb raises Forbidden where they may not start all
+    that integrations do which name the key, also one that isn't there yet, or is revoked.
+    """
 
     def __init__(self, engine: Engine, cipher: Cipher, *, clock: Callable[[], datetime]) -> None:
         self._engine = engine
@@ -90,7 +96,17 @@ class KeyManager:
         with reading(self._engine) as connection:
             return integrations.key_users(connection, name)
 
-    def create(self, name: str, *, by: str, expires_in: timedelta | None = None) -> NewApiKey:
+    def permit(self, name: str, *, by: Actor) -> None:
+        """Raise Forbidden where somebody may not make, rotate or revoke the key of this name.
+
+        An auth manager may be slow, and answers once: so verbs ask here before they lock anything.
+        """
+        if not by.is_trusted:
+            with reading(self._engine) as connection:
+                opened = stakes.of_credential(connection, "api_key", name)
+            demand_all(by, f"API key {name!r}", opened)
+
+    def create(self, name: str, *, by: Actor, expires_in: timedelta | None = None) -> NewApiKey:
         """Make a key. The name of a revoked key may be used again.
 
         Raises ValueError for a bad name, Conflict where the name is taken, SecretsUnprotected.
@@ -99,31 +115,37 @@ class KeyManager:
         now = self._clock()
         material = generate_api_key()
         taken = Conflict(f"There is an API key {name!r} already; rotate it, or choose another name.")
+        self.permit(name, by=by)
         try:
-            with changing(self._engine, by=by, now=self._clock()) as change:
+            with changing(self._engine, by=by.name, now=now) as change:
                 connection = change.connection
+                stakes.permit_key(connection, by, name)
                 old = keys.find(connection, name)
                 if old is not None and old.revoked_at is None:
                     raise taken
                 if old is not None:
                     keys.remove(connection, old.id)
                 expires_at = None if expires_in is None else now + expires_in
-                keys.create(connection, name, material, self._cipher, expires_at=expires_at, now=now, by=by)
+                keys.create(
+                    connection, name, material, self._cipher, expires_at=expires_at, now=now, by=by.name
+                )
                 integrations.bump(connection)
                 change.did("create_api_key", name=name, key_id=material.key_id)
         except IntegrityError as error:
             raise taken from error
         return NewApiKey(name=name, key_id=material.key_id, api_key=material.api_key)
 
-    def rotate(self, name: str, *, by: str, overlap: timedelta = DEFAULT_OVERLAP) -> NewApiKey:
+    def rotate(self, name: str, *, by: Actor, overlap: timedelta = DEFAULT_OVERLAP) -> NewApiKey:
         """Give a key a new secret; the previous one works on for ``overlap``.
 
         Raises NotFound, Conflict where the key is revoked, SecretsUnprotected.
         """
         now = self._clock()
-        with changing(self._engine, by=by, now=self._clock()) as change:
+        self.permit(name, by=by)
+        with changing(self._engine, by=by.name, now=now) as change:
             connection = change.connection
             key = _existing(connection, name)
+            stakes.permit_key(connection, by, name)
             if key.revoked_at is not None:
                 raise Conflict(f"API key {name!r} is revoked; make a new one under this name.")
             material = generate_api_key(key_id=key.id)
@@ -132,24 +154,26 @@ class KeyManager:
             change.did("rotate_api_key", name=name, key_id=key.id, overlap=overlap)
         return NewApiKey(name=name, key_id=key.id, api_key=material.api_key)
 
-    def revoke(self, name: str, *, by: str) -> ApiKey:
+    def revoke(self, name: str, *, by: Actor) -> ApiKey:
         """Close a key for good, within a second everywhere. Raises NotFound."""
         now = self._clock()
-        with changing(self._engine, by=by, now=self._clock()) as change:
+        self.permit(name, by=by)
+        with changing(self._engine, by=by.name, now=now) as change:
             key = _existing(change.connection, name)
+            stakes.permit_key(change.connection, by, name)
             if key.revoked_at is None:
                 keys.revoke(change.connection, key.id, now)
                 integrations.bump(change.connection)
                 change.did("revoke_api_key", name=name, key_id=key.id)
             return _existing(change.connection, name)
 
-    def reencrypt(self, *, by: str) -> dict[str, bool]:
+    def reencrypt(self, *, by: Actor) -> dict[str, bool]:
         """Encrypt all secrets with the first of the Fernet keys, so that the others may be removed.
 
         Return by name of the API key whether its secrets could be read. API keys and tokens stay valid.
         Raises SecretsUnprotected.
         """
-        with changing(self._engine, by=by, now=self._clock()) as change:
+        with changing(self._engine, by=by.name, now=self._clock()) as change:
             done = keys.reencrypt(change.connection, self._cipher)
             change.did("reencrypt_api_keys", names=[name for name, read in done.items() if read])
         return done

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -13,8 +14,10 @@ from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFoun
 from airflow_incoming.core.integration import Auth
 from airflow_incoming.core.records import Integration, ListenerRecord, Sample
 from airflow_incoming.db.engine import reading
-from airflow_incoming.services.audit import changing
+from airflow_incoming.services import stakes
+from airflow_incoming.services.audit import Changing, changing
 from airflow_incoming.services.expected import existing
+from airflow_incoming.services.rights import Actor, consider
 from airflow_incoming.stores import events, integrations, keys, listening, requests
 
 #: How many refused requests are shown to whoever waits for one.
@@ -22,13 +25,17 @@ MAX_REFUSED = 5
 
 
 class Listening:
-    """What an administrator does while retrieving data. ``by`` names who does it."""
+    """What an administrator does while retrieving data. ``by`` is who does it.
+
+    Every verb raises Forbidden where they may not start what the integration's newest and its published
+    version do: what comes is for whoever may start it.
+    """
 
     def __init__(self, engine: Engine, *, clock: Callable[[], datetime]) -> None:
         self._engine = engine
         self._clock = clock
 
-    def start(self, name: str, *, auth: Auth | None = None, by: str, seconds: float = 90) -> ListenerRecord:
+    def start(self, name: str, *, auth: Auth | None = None, by: Actor, seconds: float = 90) -> ListenerRecord:
         """Listen for one request; an earlier listening by the same ends, and what came for any goes.
 
         ``auth`` says to whom a draft listens, by default to whom its newest version says. A live
@@ -36,17 +43,16 @@ class Listening:
         usable API key is named, and Conflict while somebody else listens.
         """
         now = self._clock()
-        with changing(self._engine, by=by, now=self._clock()) as change:
+        with self._permitted(name, by) as (change, found):
             connection = change.connection
-            found = existing(connection, name)
             whom = _auth_of(found, auth)
-            _expect_nobody(listening.find(connection, name), by, now)
+            _expect_nobody(listening.find(connection, name), by.name, now)
             _check(connection, whom, now)
             record = ListenerRecord(
                 id=uuid4(),
                 integration_id=found.id,
                 started_at=now,
-                started_by=by,
+                started_by=by.name,
                 listens_until=now + timedelta(seconds=seconds),
             )
             listening.put(connection, record, whom)
@@ -65,21 +71,20 @@ class Listening:
             )
         return replace(record, refused=tuple(refused))
 
-    def stop(self, name: str, *, by: str) -> None:
+    def stop(self, name: str, *, by: Actor) -> None:
         """Stop listening, and forget what came. Raises NotFound where there is no such integration."""
-        with changing(self._engine, by=by, now=self._clock()) as change:
-            listening.remove(change.connection, existing(change.connection, name).id)
+        with self._permitted(name, by) as (change, found):
+            listening.remove(change.connection, found.id)
             integrations.bump(change.connection)
             change.did("stop_retrieving_data", integration=name)
 
-    def keep_sample(self, name: str, listener_id: UUID, *, by: str) -> Sample:
+    def keep_sample(self, name: str, listener_id: UUID, *, by: Actor) -> Sample:
         """Make what came for a listening the sample, and end it.
 
         Raises NotFound, and Conflict where nothing came for this one.
         """
-        with changing(self._engine, by=by, now=self._clock()) as change:
+        with self._permitted(name, by) as (change, found):
             connection = change.connection
-            found = existing(connection, name)
             record = listening.find(connection, name)
             if record is None or record.captured is None or record.id != listener_id:
                 raise Conflict(f"This request to {name!r} isn't there any more; retrieve data once more.")
@@ -87,7 +92,7 @@ class Listening:
             sample = Sample(
                 integration_id=found.id,
                 captured_at=came.captured_at,
-                kept_by=by,
+                kept_by=by.name,
                 body=came.body,
                 headers=came.headers,
                 query=came.query,
@@ -97,18 +102,17 @@ class Listening:
             change.did("keep_sample", integration=name)
         return sample
 
-    def set_sample(self, name: str, event_id: UUID, *, by: str) -> Sample:
+    def set_sample(self, name: str, event_id: UUID, *, by: Actor) -> Sample:
         """Make an earlier event the sample. Raises NotFound, also for another integration's event."""
-        with changing(self._engine, by=by, now=self._clock()) as change:
+        with self._permitted(name, by) as (change, found):
             connection = change.connection
-            found = existing(connection, name)
             event = events.read(connection, event_id)
             if event is None or event.integration_id != found.id:
                 raise NotFound("event", str(event_id), f"Choose one of {name}.")
             sample = Sample(
                 integration_id=found.id,
                 captured_at=event.received_at,
-                kept_by=by,
+                kept_by=by.name,
                 body=event.body or "",
                 headers=event.headers or {},
                 query=event.query,
@@ -122,11 +126,23 @@ class Listening:
         with reading(self._engine) as connection:
             return listening.find_sample(connection, name)
 
-    def drop_sample(self, name: str, *, by: str) -> None:
+    def drop_sample(self, name: str, *, by: Actor) -> None:
         """Forget the sample. Raises NotFound where there is no such integration."""
-        with changing(self._engine, by=by, now=self._clock()) as change:
-            listening.drop_sample(change.connection, existing(change.connection, name).id)
+        with self._permitted(name, by) as (change, found):
+            listening.drop_sample(change.connection, found.id)
             change.did("drop_sample", integration=name)
+
+    @contextmanager
+    def _permitted(self, name: str, by: Actor) -> Iterator[tuple[Changing, Integration]]:
+        """Run the block in a transaction. Raises NotFound, Forbidden."""
+        if not by.is_trusted:
+            with reading(self._engine) as connection:
+                at_stake = stakes.of_live(connection, name)
+            consider(by, at_stake)
+        with changing(self._engine, by=by.name, now=self._clock()) as change:
+            found = existing(change.connection, name)
+            stakes.permit(change.connection, by, stakes.of_live, name)
+            yield change, found
 
 
 def _expect_nobody(record: ListenerRecord | None, by: str, now: datetime) -> None:

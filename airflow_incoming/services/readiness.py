@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,8 +22,9 @@ from airflow_incoming.services.dag_catalog import (
     search_dags,
 )
 
-Kind = Literal["success", "warning", "danger"]
+Kind = Literal["success", "warning", "danger", "hidden"]
 
+HIDDEN = "You may not look at this DAG, or it isn't there."
 #: DAGs that one search looks at, and how many it asks permission for at a time.
 MOST_SEARCHED = 1000
 PAGE = 100
@@ -32,7 +33,7 @@ PAGE = 100
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Readiness:
     """What can be said of one target: ``success``: it would start, ``warning``: it would start but …,
-    ``danger``: an event would fail or wait.
+    ``danger``: an event would fail or wait, ``hidden``: it isn't for whoever asks.
     """
 
     target: str
@@ -67,14 +68,27 @@ class ReadinessCheck:
                 after = page[-1].dag_id
         return found[:limit]
 
-    def dags(self, dag_ids: Sequence[str], conf: Mapping[str, Any] | None) -> list[Readiness]:
-        """Return the readiness of DAGs in the given order; with a conf, whether their params take it."""
-        with self._session() as session:
-            states = dag_states(session, dag_ids)
-            return [self._dag(session, dag_id, states.get(dag_id), conf) for dag_id in dag_ids]
+    def dags(
+        self, dag_ids: Sequence[str], conf: Mapping[str, Any] | None, *, readable: Collection[str]
+    ) -> list[Readiness]:
+        """Return the readiness of DAGs in the given order; with a conf, whether their params take it.
 
-    def assets(self, targets: Sequence[str]) -> list[Readiness]:
-        """Return the readiness of assets in the given order."""
+        Of those that aren't ``readable`` nothing is said, not even whether they are there.
+        """
+        with self._session() as session:
+            states = dag_states(session, [dag_id for dag_id in dag_ids if dag_id in readable])
+            return [
+                self._dag(session, dag_id, states.get(dag_id), conf)
+                if dag_id in readable
+                else Readiness(target=dag_id, kind="hidden", text=HIDDEN)
+                for dag_id in dag_ids
+            ]
+
+    def assets(self, targets: Sequence[str], *, readable: bool) -> list[Readiness]:
+        """Return the readiness of assets in the given order; of none where they aren't ``readable``."""
+        if not readable:
+            text = "You may not look at assets."
+            return [Readiness(target=target, kind="hidden", text=text) for target in targets]
         with self._session() as session:
             active = active_assets(session, targets)
         return [_asset(target, active=target in active) for target in targets]

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from airflow_incoming.core.addresses import sender_of
-from airflow_incoming.core.admission import AdmissionPolicy, admit
+from airflow_incoming.core.admission import AdmissionPolicy, admit, screen
 from airflow_incoming.core.errors import Overloaded, RateLimited, Stopping, Unauthorized, Undecided
 from airflow_incoming.core.messages import Endpoint, Event, Listener, Outcome, Request
 from airflow_incoming.core.rates import RateLimiter
@@ -111,6 +111,28 @@ class Receiver:
             future.set_exception(Stopping())
         return future
 
+    def screen(self, head: Request) -> Endpoint | Future[Outcome] | None:
+        """Look at a request whose body isn't there yet, and of which nothing else was done.
+
+        Return the endpoint that it is let in to, a future of its refusal (as ``receive`` returns one), or
+        None where only ``receive`` can tell, or what is known is too old (see ``refresh``).
+        """
+        snapshot = self._directory.current()
+        if snapshot is None:
+            return None
+        now = self._clock()
+        try:
+            endpoint = _endpoint(head, snapshot, snapshot.listener(head.endpoint_id, now))
+            return endpoint if screen(head, endpoint, self._policy, now=now) else None
+        except Unauthorized as error:
+            return self._turn_away(head, error, endpoint.name)
+        except Exception as error:  # noqa: BLE001 - the adapter answers it, whatever it is
+            return self._refuse(head, error)
+
+    def refresh(self) -> Future[Snapshot] | None:
+        """Return a future after which ``screen`` may tell more; None where it wouldn't."""
+        return self._directory.awaited()
+
     def close(self) -> None:
         """Stop the threads; requests that come later are refused."""
         self._large.shutdown(wait=False)
@@ -200,7 +222,7 @@ class Receiver:
         return self._refuse(request, error)
 
     def _refuse(self, request: Request, error: Exception) -> Future[Outcome]:
-        self._tally.refused(request.endpoint_id, error, remote=request.remote, size=len(request.body))
+        self._tally.refused(request.endpoint_id, error, remote=request.remote, size=request.size)
         future: Future[Outcome] = Future()
         future.set_exception(error)
         return future

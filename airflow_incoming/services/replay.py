@@ -14,12 +14,13 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Started
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db.engine import reading
-from airflow_incoming.services import finding
+from airflow_incoming.services import finding, stakes
 from airflow_incoming.services.audit import changing
-from airflow_incoming.services.claims import HashStory, story_of
+from airflow_incoming.services.claims import HashStory, peek, story_of
 from airflow_incoming.services.consumers.outlook import Consumption, consumers_of
 from airflow_incoming.services.finding import EventPage
-from airflow_incoming.services.rerun import Refusal, Replay, Terms, event_of, rerun
+from airflow_incoming.services.rerun import Replay, Terms, event_of, rerun
+from airflow_incoming.services.rights import Actor, consider
 from airflow_incoming.services.runs import (
     Run,
     claimed_by_assets,
@@ -112,17 +113,21 @@ class EventDesk:
         """Return one event and everything that belongs to it. Raises NotFound."""
         record = self.show(event_id)
         with reading(self._engine) as connection:
-            configuration = integrations.read_configurations(connection, [record.version_id])
+            live = events.published_versions(connection, [record.integration_id]).get(record.integration_id)
+            wanted = [record.version_id, *([live] if live else [])]
+            configurations = integrations.read_configurations(connection, wanted)
+            configuration = configurations.get(record.version_id)
             return Whole(
                 record=record,
                 plight=events.read_plight(connection, event_id),
-                configuration=configuration.get(record.version_id),
+                configuration=configuration,
                 version=events.version_number(connection, record.version_id),
                 story=story_of(
                     connection,
                     self._memory,
                     record,
-                    configuration.get(record.version_id),
+                    configuration,
+                    asking=configurations.get(live) if live else None,
                     duplicates=events.duplicates_remembered(connection, record),
                     now=self._clock(),
                 ),
@@ -196,11 +201,12 @@ class EventDesk:
         self,
         event_ids: Sequence[UUID],
         *,
-        by: str,
+        by: Actor,
         deduplicate: bool = False,
-        refusal: Refusal | None = None,
     ) -> Replays:
         """Send events once more. Raises NotFound, replaying none.
+
+        Those that start what ``by`` may not start themselves are refused, each by itself.
 
         A failed or dead event is queued again under its own id, since nothing of it ran. A
         dispatched one is copied to a new event, because an event runs once. Both run under the
@@ -212,7 +218,7 @@ class EventDesk:
         for event_id in event_ids:
             if event_id not in found:
                 raise NotFound("event", str(event_id))
-        terms = Terms(deduplicate=deduplicate, refusal=refusal)
+        terms = Terms(deduplicate=deduplicate)
         records = [found[event_id] for event_id in dict.fromkeys(event_ids)]
         return rerun(self._engine, self._memory, records, terms, by=by, now=self._clock())
 
@@ -222,9 +228,8 @@ class EventDesk:
         *,
         cursor: UUID | None,
         upto: UUID,
-        by: str,
+        by: Actor,
         deduplicate: bool,
-        refusal: Refusal,
     ) -> Step:
         """Replay some of the events that meet the criteria, oldest first, and say where to go on.
 
@@ -236,9 +241,9 @@ class EventDesk:
         page = self.find(criteria)
         ids = [event.id for event in reversed(page.events)]
         with reading(self._engine) as connection:
-            taken = _fitting(ids, events.sizes(connection, ids))
+            taken = finding.fitting(ids, events.sizes(connection, ids), STEP_SIZE)
             records = events.read_all(connection, taken)
-        terms = Terms(deduplicate=deduplicate, refusal=refusal, above=upto)
+        terms = Terms(deduplicate=deduplicate, above=upto)
         records.reverse()
         done = rerun(self._engine, self._memory, records, terms, by=by, now=self._clock())
         return Step(done=tuple(done), cursor=taken[-1] if len(taken) < len(ids) else page.newer)
@@ -247,24 +252,25 @@ class EventDesk:
         """Return an id that no event exceeds which has come until now, but for those of this moment."""
         return events.id_at(self._clock())
 
-    def forget(self, hash_: str, *, by: str) -> bool:
+    def forget(self, hash_: str, *, by: Actor) -> bool:
         """Forget a deduplication hash, so that the next request of it runs. Tell if it was known.
 
-        Raises RedisUnavailable, then it may not be forgotten yet: try again.
+        Raises Forbidden where ``by`` may not start what runs then; and RedisUnavailable, then nothing was
+        forgotten.
         """
-        with changing(self._engine, by=by, now=self._clock()) as change:
-            known = inbox.forget(change.connection, hash_)
-            change.did("forget_hash", hash=hash_, known=known)
-        if self._memory is not None:
-            self._memory.forget(hash_)
-        return known
-
-
-def _fitting(ids: Sequence[UUID], sizes: dict[UUID, int]) -> Sequence[UUID]:
-    """Return as many of the first ids as may be read together; one at least, where there is one."""
-    size = 0
-    for position, event_id in enumerate(ids):
-        size += sizes.get(event_id, 0)
-        if size > STEP_SIZE and position:
-            return ids[:position]
-    return ids
+        in_redis = peek(self._memory, [hash_])[0].get(hash_)
+        remembered = None if in_redis is None else in_redis.known.event_id
+        if not by.is_trusted:  # before anything is locked: an auth manager may be slow, and answers once
+            with reading(self._engine) as connection:
+                names = stakes.named_by_hash(connection, hash_, remembered)
+                at_stake = [stakes.of_integration(connection, name) for name in names]
+            for each in at_stake:
+                consider(by, each)
+        with changing(self._engine, by=by.name, now=self._clock()) as change:
+            stakes.permit_hash(change.connection, by, hash_, remembered)
+            owner = inbox.forget(change.connection, hash_)
+            change.did("forget_hash", hash=hash_, known=owner is not None)
+            # While nobody else can claim it: nothing that Redis is told later can be of this claim.
+            if self._memory is not None:
+                self._memory.forget(hash_, owner)
+        return owner is not None

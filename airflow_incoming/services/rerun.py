@@ -7,7 +7,7 @@ what was repaired since is why they are sent again. An event that still waits is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from secrets import randbelow
@@ -27,12 +27,15 @@ from airflow_incoming.db.engine import reading
 from airflow_incoming.services.audit import changing
 from airflow_incoming.services.claims import claimed_hashes, peek
 from airflow_incoming.services.ids import make_id
+from airflow_incoming.services.rights import Actor, Stakes, refusals
+from airflow_incoming.services.stakes import of_each
+from airflow_incoming.services.watchers import started_by_watchers
 from airflow_incoming.stores import events, inbox, integrations
 from airflow_incoming.stores.dedup import DedupMemory, Known, Memory, Remembered
 
 Action = Literal["requeued", "copied", "pending", "duplicate", "refused"]
-#: Says why events of a configuration may not be sent again, or None where they may.
-Refusal = Callable[[Configuration], "str | None"]
+#: Why events of an integration may not be sent again under a version, by its name and the version's id.
+Refused = Mapping[tuple[str, UUID], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +57,6 @@ class Terms:
     """How to replay: ``deduplicate`` claims hashes anew, ``above`` is an id that copies' ids exceed."""
 
     deduplicate: bool = False
-    refusal: Refusal | None = None
     above: UUID | None = None
 
 
@@ -72,23 +74,30 @@ def rerun(
     records: Sequence[EventRecord],
     terms: Terms,
     *,
-    by: str,
+    by: Actor,
     now: datetime,
 ) -> list[Replay]:
-    """Send whole events once more for ``by``; return what became of each. Raises DatabaseUnavailable."""
+    """Send whole events once more for ``by``; return what became of each. Raises DatabaseUnavailable.
+
+    Whether they may is asked before anything is locked: versions never change, and nothing but what was
+    asked for runs.
+    """
     done: dict[UUID, Replay] = {}
     candidates: list[_Candidate] = []
     with reading(engine) as connection:
         configurations, versions = _read_configurations(connection, records)
+        wanted = {(record.integration, versions[record.id]) for record in records}
+        at_stake = {} if by.is_trusted else _at_stake(connection, wanted, configurations)
+    refused = _refused(by, wanted, at_stake)
     for record in records:
-        outcome = _consider(record, versions[record.id], configurations, terms, now)
+        outcome = _consider(record, versions[record.id], configurations, refused, terms, now)
         if isinstance(outcome, Replay):
             done[record.id] = outcome
         else:
             candidates.append(outcome)
     hashes = [each.event.claim.hash for each in candidates if each.event.claim]
     known, _ = peek(memory, hashes) if hashes else ({}, True)
-    with changing(engine, by=by, now=now) as change:
+    with changing(engine, by=by.name, now=now) as change:
         candidates = _deduplicated(change.connection, candidates, known, done, now)
         _start(change.connection, candidates, terms, done, now)
         if replayed := [str(one.event_id) for one in done.values() if one.action in ("requeued", "copied")]:
@@ -123,10 +132,38 @@ def _read_configurations(
     return integrations.read_configurations(connection, wanted), versions
 
 
+def _at_stake(
+    connection: Connection, wanted: Iterable[tuple[str, UUID]], configurations: Mapping[UUID, Configuration]
+) -> dict[tuple[str, UUID], Stakes]:
+    """Return what events of integrations would start under versions, as far as these can be read."""
+    watching = started_by_watchers(connection)
+    known = [each for each in wanted if each[1] in configurations]
+    return of_each(
+        connection,
+        {each: [configurations[each[1]]] for each in known},
+        {each: watching.get(each[0], ()) for each in known},
+    )
+
+
+def _refused(
+    by: Actor, wanted: Iterable[tuple[str, UUID]], at_stake: Mapping[tuple[str, UUID], Stakes]
+) -> dict[tuple[str, UUID], str]:
+    if by.is_trusted:
+        return {}
+    refused: dict[tuple[str, UUID], str] = {}
+    for each in wanted:
+        if each not in at_stake:
+            refused[each] = "the configuration that it would run under is gone"
+        elif refusals(by, at_stake[each]):  # unnamed: who replays need not be allowed to read configurations
+            refused[each] = "you may not start all that it starts"
+    return refused
+
+
 def _consider(
     record: EventRecord,
     version_id: UUID,
     configurations: Mapping[UUID, Configuration],
+    refused: Refused,
     terms: Terms,
     now: datetime,
 ) -> Replay | _Candidate:
@@ -134,11 +171,8 @@ def _consider(
     if record.state in ("accepted", "held"):
         return Replay(event_id=record.id, action="pending")
     configuration = configurations.get(version_id)
-    if terms.refusal is not None:
-        unknown = "the configuration that it would run under is gone"
-        reason = terms.refusal(configuration) if configuration else unknown
-        if reason is not None:
-            return Replay(event_id=record.id, action="refused", reason=reason)
+    if (reason := refused.get((record.integration, version_id))) is not None:
+        return Replay(event_id=record.id, action="refused", reason=reason)
     event = replace(event_of(record), version_id=version_id)
     if record.state == "dispatched":
         event = replace(event, id=_new_id(terms.above), received_at=now, replay_of=record.id)
@@ -185,10 +219,10 @@ def _deduplicated(
 
     What is refused here slides no window: nobody has sent it again.
     """
-    hashes = [each.event.claim.hash for each in candidates if each.event.claim]
-    if not hashes:
+    windows = {claim.hash: claim.window for each in candidates if (claim := each.event.claim)}
+    if not windows:
         return candidates
-    claims = claimed_hashes(connection, hashes, known, now=now)
+    claims = claimed_hashes(connection, windows, known, now=now)
     owners = {hash_: claim.owner for hash_, claim in claims.items()}
     free: list[_Candidate] = []
     for each in candidates:

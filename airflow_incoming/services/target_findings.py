@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
-from airflow_incoming.core.records import Integration
+from airflow_incoming.core.integration import Configuration
+from airflow_incoming.core.records import Integration, Version
 from airflow_incoming.db.engine import reading
+from airflow_incoming.services import teams
 from airflow_incoming.services.findings import Finding
 from airflow_incoming.stores import integrations
 
@@ -29,13 +30,20 @@ def targets(engine: Engine) -> Iterator[Finding]:
         asset_uris = {asset for found in live for asset in _configuration(found).assets}
         states = dag_states(session, dag_ids)
         assets = active_assets(session, asset_uris)
+        owners = teams.teams_of(session.connection(), dag_ids) if teams.enabled() else {}
+        bound = integrations.read_teams(session.connection(), [_published(found).id for found in live])
     for found in live:
+        remembered = bound.get(_published(found).id)
         for dag_id in _configuration(found).dags:
             state = states.get(dag_id)
             if state is None or state.stale:
                 problem = "doesn't exist; events wait for it"
             elif state.import_errors:
                 problem = "has import errors; events wait until it is repaired"
+            elif dag_id in owners and remembered is None:
+                problem = "had no team yet when this was published; events wait, publish it again"
+            elif dag_id in owners and not teams.is_bound(dag_id, owners[dag_id], remembered):
+                problem = "belongs to another team than when this was published; publish it again"
             elif state.paused:
                 problem = "is paused; its runs start when it is unpaused"
             else:
@@ -82,6 +90,10 @@ def published(connection: Connection) -> list[Integration]:
     return [found for found in integrations.list_all(connection) if found.published is not None]
 
 
-def _configuration(integration: Integration) -> Any:
+def _configuration(integration: Integration) -> Configuration:
+    return _published(integration).configuration
+
+
+def _published(integration: Integration) -> Version:
     assert integration.published is not None
-    return integration.published.configuration
+    return integration.published

@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -23,7 +24,8 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.messages import Endpoint, Listener, VerificationKey
 from airflow_incoming.core.records import Integration
 from airflow_incoming.db.engine import reading
-from airflow_incoming.stores import integrations, keys, listening
+from airflow_incoming.stores import installation, integrations, keys, listening
+from airflow_incoming.stores.installation import ATTENDED_TO, Installation
 from airflow_incoming.stores.keys import Cipher, UsableKey
 from airflow_incoming.stores.listening import OpenListener
 
@@ -46,6 +48,7 @@ class Snapshot:
     keys: Mapping[str, UsableKey] = field(default_factory=dict)
     #: Whose next request somebody wants to see, or wanted until a while ago; live or not.
     listeners: Mapping[str, Listener] = field(default_factory=dict)
+    installation: Installation | None = None
 
     def endpoint(self, endpoint_id: str) -> Endpoint:
         """Return a live endpoint.
@@ -66,24 +69,33 @@ class Snapshot:
 
 
 class Directory:
-    """Keeps a snapshot no older than ``max_age`` seconds."""
+    """Keeps a snapshot no older than ``max_age`` seconds.
+
+    ``attend`` sees to it that our hashes in Redis are ours, and returns what the database has then. It is
+    called before anything is decided in a process that doesn't know that, and else in the background where no
+    dispatcher sees to it.
+    """
 
     def __init__(
         self,
         engine: Engine,
         cipher: Cipher,
         *,
+        attend: Callable[[], Installation | None] | None = None,
         max_age: float = MAX_AGE,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._cipher = cipher
+        self._attend = attend
         self._max_age = max_age
         self._monotonic = monotonic
         self._snapshot: Snapshot | None = None
-        self._failed_at = float("-inf")
+        self._doubted: str | None = None
+        self._failed_at = self._tried_at = float("-inf")
         self._refreshing = threading.Lock()
         self._ahead = threading.Lock()
+        self._awaited: Future[Snapshot] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="incoming-directory")
 
     def current(self) -> Snapshot | None:
@@ -94,9 +106,31 @@ class Directory:
         age = self._monotonic() - snapshot.read_at
         if age > self._max_age:
             return None
-        if age > self._max_age / 2 and self._ahead.acquire(blocking=False):
-            self._executor.submit(self._refresh_ahead)
+        if age > self._max_age / 2:
+            self.refresh_soon()
         return snapshot
+
+    def refresh_soon(self) -> None:
+        """Have the snapshot made anew in the background, unless that goes on or was tried just now."""
+        now = self._monotonic()
+        if now - self._tried_at >= self._max_age / 4 and self._ahead.acquire(blocking=False):
+            self._tried_at = now
+            with suppress(RuntimeError):  # closed
+                self._executor.submit(self._refresh_ahead)
+
+    def awaited(self) -> Future[Snapshot] | None:
+        """Return a future of a snapshot, the same for all who ask meanwhile; None where there is no need.
+
+        It ends as ``fresh`` does. All who ask are one thread: the event loop's.
+        """
+        if self.current() is not None:
+            return None
+        if self._awaited is None or self._awaited.done():
+            try:
+                self._awaited = self._executor.submit(self.fresh)
+            except RuntimeError:  # closed
+                return None
+        return self._awaited
 
     def fresh(self) -> Snapshot:
         """Return a snapshot that isn't too old, asking the database where necessary.
@@ -115,6 +149,15 @@ class Directory:
             except Exception:
                 self._failed_at = self._monotonic()
                 raise
+
+    def memory(self) -> tuple[str, bool] | None:
+        """Return the name of our hashes in Redis, and whether it is certain now that they are ours.
+
+        That is so once this process has seen somebody attend to it: what the database had at first may be
+        another's.
+        """
+        found = self._snapshot.installation if self._snapshot is not None else None
+        return None if found is None else (found.name, self._is_certain(found))
 
     def recall(self, endpoint_id: str) -> Endpoint | None:
         """Return an endpoint that was live or listening when the snapshot was made, however old that is."""
@@ -143,13 +186,31 @@ class Directory:
         asked_at = self._monotonic()
         old = self._snapshot
         with reading(self._engine) as connection:
-            revision = integrations.read_revision(connection)
+            revision, installed = installation.read_with_revision(connection)
             if old is not None and old.revision == revision:
                 snapshot = replace(old, read_at=asked_at)
             else:
                 snapshot = load(connection, self._cipher, revision=revision, read_at=asked_at)
-        self._snapshot = snapshot
-        return snapshot
+        if old is None:
+            self._doubted = None if installed is None else installed.witness
+        is_idle = old is None or asked_at - old.read_at > ATTENDED_TO.total_seconds()
+        self._snapshot = replace(snapshot, installation=self._attended(installed, is_idle=is_idle))
+        return self._snapshot
+
+    def _is_certain(self, found: Installation) -> bool:
+        return found.witness != self._doubted and found.is_attended()
+
+    def _attended(self, found: Installation | None, *, is_idle: bool) -> Installation | None:
+        """Return it, attended to first where it isn't certain, and nobody was here to do that before."""
+        attend = self._attend
+        if attend is None:
+            return found
+        if is_idle and (found is None or not self._is_certain(found)):
+            return attend() or found
+        if found is None or not found.is_attended(within=ATTENDED_TO):
+            with suppress(RuntimeError):  # it is being closed
+                self._executor.submit(attend)
+        return found
 
 
 def load(connection: Connection, cipher: Cipher, *, revision: int, read_at: float) -> Snapshot:

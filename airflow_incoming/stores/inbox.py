@@ -7,7 +7,7 @@ window.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,8 +19,8 @@ from sqlalchemy import (
     Engine,
     bindparam,
     case,
-    column,
     delete,
+    func,
     select,
     text,
     update,
@@ -29,8 +29,8 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from airflow_incoming.core.messages import Event
 from airflow_incoming.db import tables
-from airflow_incoming.db.engine import transaction
-from airflow_incoming.stores import inbox_postgresql
+from airflow_incoming.db.engine import clock_of, insert_new, transaction
+from airflow_incoming.stores import inbox_postgresql, integrations
 
 _dedup = tables.dedup
 
@@ -63,11 +63,12 @@ class Inbox:
         return owners
 
     def slide(self, windows: Mapping[str, timedelta], *, now: datetime) -> None:
-        """Move the end of the claims of these hashes to ``now`` plus their window."""
+        """Note that these hashes were sent ``now``, under versions with these windows."""
+        until = bindparam("b_expires_at", type_=UtcDateTime)
         statement = (
             update(_dedup)
-            .where(_dedup.c.hash == bindparam("b_hash"), _dedup.c.expires_at < bindparam("b_expires_at"))
-            .values(last_seen_at=bindparam("b_now"), expires_at=bindparam("b_expires_at"))
+            .where(_dedup.c.hash == bindparam("b_hash"), _dedup.c.last_seen_at < bindparam("b_now"))
+            .values(last_seen_at=bindparam("b_now"), expires_at=_later(_dedup.c.expires_at, until))
         )
         rows = [
             {"b_hash": key, "b_now": now, "b_expires_at": now + window}
@@ -77,9 +78,15 @@ class Inbox:
             connection.execute(statement, rows)
 
 
-def forget(connection: Connection, hash_: str) -> bool:
-    """Remove a claim, so that the next request of this hash is the first. Tell if it was there."""
-    return connection.execute(delete(_dedup).where(_dedup.c.hash == hash_)).rowcount > 0
+def forget(connection: Connection, hash_: str) -> UUID | None:
+    """Remove a claim, so that the next request of this hash is the first. Return who owned it, if anybody.
+
+    Nobody claims the hash anew before this transaction ends.
+    """
+    query = select(_dedup.c.event_id).where(_dedup.c.hash == hash_).with_for_update()
+    owner: UUID | None = connection.scalar(query)
+    connection.execute(delete(_dedup).where(_dedup.c.hash == hash_))
+    return owner
 
 
 def claim(connection: Connection, events: Sequence[Event], *, now: datetime) -> dict[UUID, UUID]:
@@ -107,46 +114,54 @@ def claim(connection: Connection, events: Sequence[Event], *, now: datetime) -> 
     return {event.id: owners[hash_] for hash_, event in claims}
 
 
+def purge_claims(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Delete claims that had expired by this time; return how many were looked at, up to ``limit``.
+
+    Those that a version would still ask for, whose window is longer than that of their making, are kept
+    until then.
+    """
+    query = (
+        select(_dedup.c.hash, _dedup.c.integration_id, _dedup.c.last_seen_at)
+        .where(_dedup.c.expires_at < before)
+        .order_by(_dedup.c.expires_at)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    windows = integrations.longest_windows(connection, {row.integration_id for row in rows})
+    until = {row.hash: row.last_seen_at + windows.get(row.integration_id, timedelta()) for row in rows}
+    # Checked again: a claim taken over since is younger.
+    expired = _dedup.c.expires_at < before
+    kept = [{"b_hash": key, "b_until": until[key]} for key in sorted(until) if until[key] >= before]
+    if kept:
+        keep = update(_dedup).where(_dedup.c.hash == bindparam("b_hash"), expired)
+        connection.execute(keep.values(expires_at=bindparam("b_until")), kept)
+    gone = [key for key in until if until[key] < before]
+    if gone:
+        connection.execute(delete(_dedup).where(_dedup.c.hash.in_(gone), expired))
+    return len(rows)
+
+
 def insert_events(connection: Connection, events: Sequence[Event]) -> None:
     """Store events, due at once; those that are stored already stay as they are.
 
     At once by the database's clock where the receiver's is ahead of it.
     """
-    table = tables.event
-    latest = _clock_of(connection)
-    statement: Any
-    if connection.dialect.name == "mysql":
-        statement = mysql.insert(table).on_duplicate_key_update(id=table.c.id)
-    else:
-        statement = _dialect(connection).insert(table).on_conflict_do_nothing(index_elements=[table.c.id])
-    connection.execute(statement, [_row(event, latest) for event in events])
-
-
-#: What time it is for the database, in UTC.
-_CLOCKS = {
-    "mysql": "SELECT utc_timestamp(6)",
-    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f000', 'now')",
-    "postgresql": "SELECT now()",
-}
-
-
-def _clock_of(connection: Connection) -> datetime:
-    clock = text(_CLOCKS[connection.dialect.name]).columns(column("now", UtcDateTime))
-    now: datetime = connection.scalars(clock).one()
-    return now
+    latest: datetime = connection.scalars(select(clock_of(connection))).one()
+    connection.execute(insert_new(connection, tables.event), [_row(event, latest) for event in events])
 
 
 def _claim_returning(connection: Connection, rows: list[dict[str, Any]]) -> dict[str, UUID]:
     statement = _dialect(connection).insert(_dedup)
-    upsert = statement.on_conflict_do_update(
-        index_elements=[_dedup.c.hash], set_=dict(_takeover(statement.excluded))
-    ).returning(_dedup.c.hash, _dedup.c.event_id)
+    takeover = _takeover(statement.excluded, connection.dialect.name)
+    upsert = statement.on_conflict_do_update(index_elements=[_dedup.c.hash], set_=dict(takeover)).returning(
+        _dedup.c.hash, _dedup.c.event_id
+    )
     return {row.hash: row.event_id for row in connection.execute(upsert, rows)}
 
 
 def _claim_mysql(connection: Connection, rows: list[dict[str, Any]]) -> dict[str, UUID]:
     statement = mysql.insert(_dedup)
-    connection.execute(statement.on_duplicate_key_update(_takeover(statement.inserted)), rows)
+    connection.execute(statement.on_duplicate_key_update(_takeover(statement.inserted, "mysql")), rows)
     # A locking read sees the newest rows, where a plain one would see those at the start.
     owners = (
         select(_dedup.c.hash, _dedup.c.event_id)
@@ -161,18 +176,29 @@ def _dialect(connection: Connection) -> Any:
     return postgresql if connection.dialect.name == "postgresql" else sqlite
 
 
-def _takeover(new: Any) -> list[tuple[str, ColumnElement[Any]]]:
+def _takeover(new: Any, dialect: str) -> list[tuple[str, ColumnElement[Any]]]:
     """Return what happens to a claim that is there: taken over when expired, else kept and slid.
 
-    The order matters on MySQL, where a later assignment sees what an earlier one wrote.
+    It has expired when it was last seen a whole window ago, of the version that asks: another one may
+    have made it. The order matters on MySQL, where a later assignment sees what an earlier one wrote.
     """
-    expired = _dedup.c.expires_at <= new.last_seen_at
+    between = _BETWEEN[dialect]
+    unseen = between(_dedup.c.last_seen_at, new.last_seen_at)
+    expired = unseen >= between(new.last_seen_at, new.expires_at)
     return [
         ("event_id", case((expired, new.event_id), else_=_dedup.c.event_id)),
         ("first_seen_at", case((expired, new.first_seen_at), else_=_dedup.c.first_seen_at)),
         ("last_seen_at", _later(_dedup.c.last_seen_at, new.last_seen_at)),
         ("expires_at", _later(_dedup.c.expires_at, new.expires_at)),
     ]
+
+
+#: The time from one moment to another, so that it can be compared.
+_BETWEEN: dict[str, Callable[[ColumnElement[Any], ColumnElement[Any]], ColumnElement[Any]]] = {
+    "mysql": lambda since, until: func.timestampdiff(text("MICROSECOND"), since, until),
+    "sqlite": lambda since, until: func.round((func.julianday(until) - func.julianday(since)) * 86400000),
+    "postgresql": lambda since, until: until - since,
+}
 
 
 def _later(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:

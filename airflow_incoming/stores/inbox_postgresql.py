@@ -45,9 +45,12 @@ WITH sent AS MATERIALIZED (
     SELECT hash, integration_id, id, {now}, {now}, expires_at
     FROM sent WHERE hash IS NOT NULL ORDER BY hash
     ON CONFLICT (hash) DO UPDATE SET
-        event_id = CASE WHEN old.expires_at <= excluded.last_seen_at
+        -- Expired when last seen a whole window ago, of the version that asks: another one may have made it.
+        event_id = CASE
+            WHEN excluded.last_seen_at - old.last_seen_at >= excluded.expires_at - excluded.last_seen_at
             THEN excluded.event_id ELSE old.event_id END,
-        first_seen_at = CASE WHEN old.expires_at <= excluded.last_seen_at
+        first_seen_at = CASE
+            WHEN excluded.last_seen_at - old.last_seen_at >= excluded.expires_at - excluded.last_seen_at
             THEN excluded.first_seen_at ELSE old.first_seen_at END,
         last_seen_at = greatest(old.last_seen_at, excluded.last_seen_at),
         expires_at = greatest(old.expires_at, excluded.expires_at)
@@ -76,11 +79,12 @@ _TYPES = {
 }
 _GIVEN = {name: f"CAST(%({name})s AS {type_})" for name, type_ in _TYPES.items()}
 _NUMBERED = {name: f"${number}" for number, name in enumerate(_TYPES, 1)}
-_STATEMENT = Statement(
-    name="incoming_append",
+_STATEMENT = Statement.named_after_its_text(
+    "incoming_append",
+    types=_TYPES.values(),
     plain=_APPEND.format(**_GIVEN),
-    prepare=f"PREPARE incoming_append ({', '.join(_TYPES.values())}) AS {_APPEND.format(**_NUMBERED)}",
-    call=f"EXECUTE incoming_append ({', '.join(_GIVEN.values())})",
+    prepared=_APPEND.format(**_NUMBERED),
+    given=_GIVEN.values(),
 )
 
 

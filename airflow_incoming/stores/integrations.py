@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -36,11 +36,6 @@ def bump(connection: Connection) -> None:
     changed = connection.execute(update(table).values(value=table.c.value + 1))
     if changed.rowcount == 0:
         connection.execute(insert(table).values(id=1, value=1))
-
-
-def read_revision(connection: Connection) -> int:
-    """Return the number that grows with each change; 0 before the first."""
-    return connection.scalar(select(tables.revision.c.value)) or 0
 
 
 def find(connection: Connection, name: str, *, lock: bool = False) -> Integration | None:
@@ -174,6 +169,56 @@ def read_configurations(connection: Connection, version_ids: Iterable[UUID]) -> 
     return configurations
 
 
+def all_configurations(connection: Connection, integration_id: UUID) -> dict[UUID, Configuration | None]:
+    """Return those of all versions of an integration; None for one that this release can't read."""
+    table = tables.version
+    query = select(table.c.id, table.c.configuration).where(table.c.integration_id == integration_id)
+    return {row.id: _readable(row.configuration) for row in connection.execute(query)}
+
+
+def versions_naming(connection: Connection, field: str, value: str) -> dict[str, list[Configuration | None]]:
+    """Return the configurations of all versions whose authentication has this value in a field.
+
+    By the integration's name; None for one that this release can't read.
+    """
+    version, table = tables.version, tables.integration
+    query = (
+        select(table.c.name, version.c.configuration)
+        .join(table, table.c.id == version.c.integration_id)
+        .where(version.c.configuration["auth"][field].as_string() == value)
+    )
+    found: dict[str, list[Configuration | None]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.name, []).append(_readable(row.configuration))
+    return found
+
+
+def remember_teams(connection: Connection, version_id: UUID, teams: Mapping[str, str | None]) -> None:
+    """Remember which teams the DAGs of a version had when it was published."""
+    connection.execute(update(tables.version).where(tables.version.c.id == version_id).values(teams=teams))
+
+
+def read_teams(connection: Connection, version_ids: Iterable[UUID]) -> dict[UUID, dict[str, str | None]]:
+    """Return these, for versions of which they are remembered."""
+    table = tables.version
+    query = select(table.c.id, table.c.teams).where(table.c.id.in_(list(version_ids)))
+    return {row.id: row.teams for row in connection.execute(query) if row.teams is not None}
+
+
+def longest_windows(connection: Connection, integration_ids: Iterable[UUID]) -> dict[UUID, timedelta]:
+    """Return for how long integrations remember hashes: by the newest or the published version of each."""
+    table = tables.integration
+    query = select(table.c.id, table.c.current_version_id, table.c.published_version_id)
+    rows = connection.execute(query.where(table.c.id.in_(list(integration_ids))))
+    owners = {version_id: row.id for row in rows for version_id in row[1:] if version_id is not None}
+    windows: dict[UUID, timedelta] = {}
+    for version_id, configuration in read_configurations(connection, owners).items():
+        if (deduplication := configuration.deduplication) is not None:
+            owner = owners[version_id]
+            windows[owner] = max(windows.get(owner, deduplication.window), deduplication.window)
+    return windows
+
+
 def key_users(connection: Connection, key_name: str) -> list[str]:
     """Return the names of integrations whose newest or published version names an API key."""
     return [
@@ -184,6 +229,12 @@ def key_users(connection: Connection, key_name: str) -> list[str]:
             for version in (integration.current, integration.published)
         )
     ]
+
+
+def _readable(configuration: Any) -> Configuration | None:
+    with suppress(InvalidConfiguration):
+        return read_configuration(configuration)
+    return None
 
 
 def _update(connection: Connection, integration_id: UUID, now: datetime, **values: Any) -> None:

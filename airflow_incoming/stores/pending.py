@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import Connection, func, select
 
 from airflow_incoming.core.records import PENDING_STATES, Integration
 from airflow_incoming.db import tables
@@ -29,21 +30,20 @@ class Pending:
 
 def count(connection: Connection, integration: Integration) -> Pending:
     """Count them by state."""
-    query = select(_event.c.state, func.count()).where(*_of(integration)).group_by(_event.c.state)
+    query = select(_event.c.state, func.count()).where(
+        _event.c.integration == integration.name,  # for the index
+        _event.c.integration_id == integration.id,
+        _event.c.state.in_(PENDING_STATES),
+    )
+    query = query.group_by(_event.c.state)
     counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
     return Pending(
         waiting=counts.get("accepted", 0), failed=counts.get("failed", 0), held=counts.get("held", 0)
     )
 
 
-def versions(connection: Connection, integration: Integration) -> set[UUID]:
-    """Return the versions that they run under."""
-    return set(connection.scalars(select(_event.c.version_id).where(*_of(integration)).distinct()))
-
-
-def _of(integration: Integration) -> tuple[ColumnElement[bool], ...]:
-    return (
-        _event.c.integration == integration.name,  # for the index
-        _event.c.integration_id == integration.id,
-        _event.c.state.in_(PENDING_STATES),
-    )
+def version_among(connection: Connection, name: str, versions: Iterable[UUID]) -> UUID | None:
+    """Return one of these versions of an integration under which some of them run; None where none does."""
+    of = (_event.c.integration == name, _event.c.state.in_(PENDING_STATES))  # for the index
+    query = select(_event.c.version_id).where(*of, _event.c.version_id.in_(list(versions)))
+    return connection.scalar(query.limit(1))

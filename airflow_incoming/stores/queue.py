@@ -140,32 +140,35 @@ def hold(connection: Connection, event_ids: Iterable[UUID]) -> None:
     connection.execute(update(_event).where(_event.c.id.in_(ids)).values(values))
 
 
-def held_for_nothing(connection: Connection) -> list[str]:
-    """Return the integrations that have held events and aren't suspended (any more).
+def held_for_nothing(connection: Connection) -> list[tuple[UUID, str]]:
+    """Return the integrations, by id and name, that have held events and aren't suspended (any more).
 
-    Two looks at an index for each name that events have. Deleted integrations are among them, unless
-    another of the same name is suspended: its release makes theirs due, too.
+    Two looks at an index for each name that events have. Deleted integrations are among them: what they
+    hold is older than what another holds that has their name now, so the oldest event says whose turn it is.
     """
     table = tables.integration
     names = _distinct(connection, _event.c.integration).subquery()
-    first = (
-        select(_event.c.id)
+    oldest = (
+        select(_event.c.integration_id)
         .where(_event.c.integration == names.c.value, _event.c.state == "held")
         .order_by(_event.c.state, _event.c.id)
         .limit(1)
         .scalar_subquery()
     )
-    suspended = select(table.c.name).where(table.c.suspended.is_(True))
-    query = select(names.c.value).where(names.c.value.not_in(suspended), first.is_not(None))
-    return list(connection.scalars(query))
+    owners = select(oldest.label("id"), names.c.value.label("name")).subquery()
+    suspended = select(table.c.id).where(table.c.suspended.is_(True))
+    query = select(owners.c.id, owners.c.name).where(owners.c.id.not_in(suspended))
+    return [(row.id, row.name) for row in connection.execute(query)]
 
 
-def release_held(connection: Connection, integration: str, now: datetime, *, limit: int) -> int:
+def release_held(
+    connection: Connection, integration_id: UUID, name: str, now: datetime, *, limit: int
+) -> int:
     """Make up to ``limit`` held events due, the oldest; return how many.
 
     Somebody may have suspended the integration just now: then dispatchers hold them again.
     """
-    query = _oldest(integration, "held", limit)
+    query = _oldest(name, "held", limit).where(_event.c.integration_id == integration_id)
     return _release(connection, query, state="accepted", due_at=now, waiting_for=None)
 
 
@@ -224,18 +227,6 @@ def purge_events(connection: Connection, *, state: str, before: datetime, limit:
         # Checked again: an event that was replayed since is wanted.
         connection.execute(delete(_event).where(_event.c.id.in_(ids), *ended))
     return len(ids)
-
-
-def purge_claims(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Delete up to ``limit`` claims that expired before this time; return how many."""
-    table = tables.dedup
-    hashes = connection.scalars(
-        select(table.c.hash).where(table.c.expires_at < before).order_by(table.c.expires_at).limit(limit)
-    ).all()
-    if hashes:
-        # Checked again: a claim taken over since is younger.
-        connection.execute(delete(table).where(table.c.hash.in_(hashes), table.c.expires_at < before))
-    return len(hashes)
 
 
 def to_event(row: Row[Any]) -> Event:

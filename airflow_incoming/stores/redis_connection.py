@@ -55,19 +55,17 @@ def keep_line(client: Client) -> Line | Cluster:
     return client if isinstance(client, Cluster) else Line(client)
 
 
-def for_each(
-    line: Line | Cluster, script: str, command: Callable[..., Command]
-) -> Callable[[Sequence[str], Sequence[Any]], list[Any]]:
-    """Return what does the same to many keys, each with as many arguments, and returns their answers.
+def for_each(line: Line | Cluster, script: str) -> Callable[[Sequence[str], Sequence[Any]], list[Any]]:
+    """Return what runs a script over many keys, each with as many arguments, and returns its answers.
 
-    One server runs the script, which gets all keys and all arguments, and returns its answers joined by line
-    feeds: that costs redis-py, which packs commands and parses answers in Python, a fifth of a pipeline. In a
-    cluster the keys are in many slots, so there each has its own command. Raises RedisUnavailable.
+    One server runs the script once, which gets all keys and all arguments, and returns its answers joined by
+    line feeds: that costs redis-py, which packs commands and parses answers in Python, a fifth of a pipeline.
+    In a cluster the keys are in many slots, so there it runs for each key. Raises RedisUnavailable.
     """
     from redis.exceptions import NoScriptError, RedisError
 
     if isinstance(line, Cluster):
-        return lambda keys, arguments: _accepted(exchange(line, _commands(command, keys, arguments)))
+        return lambda keys, arguments: _accepted(exchange(line, _alone(script, keys, arguments)))
     sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
     def run(keys: Sequence[str], arguments: Sequence[Any]) -> list[Any]:
@@ -149,11 +147,9 @@ def connect_async(url: str, *, timeout: float) -> AsyncClient:
     return client
 
 
-def _commands(
-    command: Callable[..., Command], keys: Sequence[str], arguments: Sequence[Any]
-) -> list[Command]:
+def _alone(script: str, keys: Sequence[str], arguments: Sequence[Any]) -> list[Command]:
     each = len(arguments) // max(1, len(keys))
-    return [command(key, *arguments[n * each : (n + 1) * each]) for n, key in enumerate(keys)]
+    return [("EVAL", script, 1, key, *arguments[n * each : (n + 1) * each]) for n, key in enumerate(keys)]
 
 
 def _accepted(answers: list[Any]) -> list[Any]:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
-from airflow.configuration import conf
-from airflow.models.dag import DagModel
+from airflow.models.team import Team
+from airflow.utils.session import create_session
 from jwt import InvalidTokenError
+from sqlalchemy import select
+
+from airflow_incoming.services.teams import Teams, enabled, teams_of
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +54,27 @@ class Permission(Enum):
 
 
 class Visitor:
-    """A signed-in user of Airflow, for the length of one request."""
+    """A signed-in user of Airflow, for the length of one request; an Actor of the services.
+
+    Auth managers may be slow, so each question is asked once.
+    """
+
+    is_trusted = False
 
     def __init__(self, user: Any) -> None:
         self._user = user
         self._manager = get_auth_manager()
-        self._answers: dict[Permission, bool] = {}
+        self._answers: dict[object, bool] = {}
 
     @property
     def name(self) -> str:
         """Return the name under which changes are recorded."""
         return str(self._user.get_name())
+
+    @property
+    def id(self) -> str:
+        """Return what no other user has."""
+        return str(self._user.get_id())
 
     def may(self, permission: Permission) -> bool:
         """Tell whether they have a permission.
@@ -69,21 +82,25 @@ class Visitor:
         A change needs the right to edit Connections, too: some auth managers grant the views of
         plugins to every viewer, whatever the method.
         """
-        if permission not in self._answers:
-            self._answers[permission] = self._ask(permission)
-        return self._answers[permission]
+        return self._remember(permission, lambda: self._ask(permission))
 
-    def triggerable(self, dag_ids: Iterable[str]) -> set[str]:
-        """Return those of the DAGs that they may trigger."""
-        return {dag_id for dag_id in dag_ids if self._may_on_dag(dag_id, "POST", DagAccessEntity.RUN)}
+    def triggerable(self, dag_ids: Iterable[str], teams: Teams | None = None) -> set[str]:
+        """Return those of the DAGs that they may trigger, as DAGs of these teams; by default their own."""
+        wanted = list(dag_ids)
+        owners = _teams_of(wanted) if teams is None else {each: [teams[each]] for each in wanted}
+        return self._on_dags(owners, "POST", DagAccessEntity.RUN)
 
     def readable_dags(self, dag_ids: Iterable[str]) -> set[str]:
         """Return those of the DAGs that they may look at."""
-        return {dag_id for dag_id in dag_ids if self._may_on_dag(dag_id, "GET", None)}
+        return self._on_dags(_teams_of(list(dag_ids)), "GET", None)
 
     def may_emit_assets(self) -> bool:
         """Tell whether they may create asset events, and so start whatever waits for these."""
-        return bool(self._manager.is_authorized_asset(method="POST", user=self._user))
+        return self._remember("POST", lambda: self._on_assets("POST"))
+
+    def may_read_assets(self) -> bool:
+        """Tell whether they may look at assets, and so learn which there are."""
+        return self._remember("GET", lambda: self._on_assets("GET"))
 
     def _ask(self, permission: Permission) -> bool:
         if not self._manager.is_authorized_custom_view(
@@ -94,13 +111,33 @@ class Visitor:
             return True
         return bool(self._manager.is_authorized_connection(method="PUT", user=self._user))
 
-    def _may_on_dag(self, dag_id: str, method: Any, entity: DagAccessEntity | None) -> bool:
-        details = DagDetails(id=dag_id, team_name=_team_of(dag_id))
-        return bool(
-            self._manager.is_authorized_dag(
-                method=method, access_entity=entity, details=details, user=self._user
+    def _on_assets(self, method: Any) -> bool:
+        return bool(self._manager.is_authorized_asset(method=method, user=self._user))
+
+    def _on_dags(
+        self, owners: Mapping[str, Sequence[str | None]], method: Any, entity: DagAccessEntity | None
+    ) -> set[str]:
+        return {
+            dag_id
+            for dag_id, possible in owners.items()
+            if all(self._on_dag(dag_id, team, method, entity) for team in possible)
+        }
+
+    def _on_dag(self, dag_id: str, team: str | None, method: Any, entity: DagAccessEntity | None) -> bool:
+        def ask() -> bool:
+            details = DagDetails(id=dag_id, team_name=team)
+            return bool(
+                self._manager.is_authorized_dag(
+                    method=method, access_entity=entity, details=details, user=self._user
+                )
             )
-        )
+
+        return self._remember((method, entity, dag_id, team), ask)
+
+    def _remember(self, question: object, ask: Callable[[], bool]) -> bool:
+        if question not in self._answers:
+            self._answers[question] = ask()
+        return self._answers[question]
 
 
 def visitor_of(token: str | None) -> Visitor | None:
@@ -114,8 +151,14 @@ def visitor_of(token: str | None) -> Visitor | None:
     return Visitor(user)
 
 
-def _team_of(dag_id: str) -> str | None:
-    if not conf.getboolean("core", "multi_team", fallback=False):
-        return None
-    name: str | None = DagModel.get_team_name(dag_id)
-    return name
+def _teams_of(dag_ids: Sequence[str]) -> dict[str, list[str | None]]:
+    """Return the teams that DAGs belong to: each to one, or to none; what isn't there may become any team's.
+
+    Not as Airflow remembers them for a while: who may start what is a matter of the present.
+    """
+    if not dag_ids or not enabled():
+        return {dag_id: [None] for dag_id in dag_ids}
+    with create_session() as session:
+        known = teams_of(session.connection(), dag_ids)
+        every = list(session.scalars(select(Team.name)))
+    return {dag_id: [known[dag_id]] if dag_id in known else [None, *every] for dag_id in dag_ids}

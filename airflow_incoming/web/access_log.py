@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from airflow_incoming.core.redaction import REDACTED, endpoint_in, redact_query
+from airflow_incoming.core.redaction import REDACTED, cut_query, endpoint_in, redact_query
 from airflow_incoming.web.paths import prefix_of
 
 #: Characters of an endpoint's id that are shown: of 128 random bits 108 stay unknown.
 ID_SHOWN = 4
+#: An endpoint's id, however it is mistyped.
+_ENDPOINT_LIKE = re.compile(r"[A-Za-z2-7]{26,}")
+#: Characters of a query that are shown. Redacting takes longest of all that a stranger's request does.
+QUERY_SHOWN = 2048
 
 
 class RedactedURL:
@@ -37,9 +42,10 @@ def _redact(scope: Scope) -> None:
     """Change a scope in place: of an endpoint's id its first letters are left, to tell it from others."""
     path, query = scope["path"], scope.get("query_string", b"")
     endpoint_id = endpoint_in(path)
-    if endpoint_id is not None:
-        path = path.replace(endpoint_id, f"{endpoint_id[:ID_SHOWN]}{REDACTED}")
-        scope["path"], scope["raw_path"] = path, path.encode("utf-8", "surrogatepass")
+    shown = _ENDPOINT_LIKE.sub(lambda found: f"{found[0][:ID_SHOWN]}{REDACTED}", path)
+    if shown != path:
+        scope["path"], scope["raw_path"] = shown, shown.encode("utf-8", "surrogatepass")
     if query:
-        redacted = redact_query(query.decode("ascii", errors="replace"), endpoint_id=endpoint_id)
+        shown = cut_query(query.decode("ascii", errors="replace"), QUERY_SHOWN)
+        redacted = redact_query(shown, endpoint_id=endpoint_id)
         scope["query_string"] = redacted.encode("ascii", errors="replace")

@@ -7,10 +7,18 @@ asyncio.timeout() isn't there on Python 3.10.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
+from typing import Any, TypeVar
 
-from airflow_incoming.core.errors import BodyTimeout
+from airflow_incoming.core.errors import BodyTimeout, Stopping, Undecided
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Deadlines:
@@ -77,3 +85,37 @@ class Deadline:
         self._expired = True
         if self._task is not None:
             self._task.cancel()
+
+
+async def wait_for(future: Future[T], deadlines: Deadlines) -> T:
+    """Return the future's result. Raises its error, or Undecided at the deadline.
+
+    Unlike asyncio.wrap_future() it never cancels the future, whatever becomes of the request: the
+    event may be in the middle of being committed.
+    """
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        future.add_done_callback(partial(_wake_in_loop, loop, woken))
+        deadlines.begin(woken, partial(_wake, woken))
+        try:
+            await woken
+        finally:
+            deadlines.end(woken)
+        if not future.done():
+            log.warning("A request was still undecided after %s seconds", deadlines.seconds)
+            raise Undecided()
+    try:
+        return future.result()
+    except CancelledError as error:
+        raise Stopping() from error
+
+
+def _wake_in_loop(loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None], _: Future[Any]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_wake, woken)
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)

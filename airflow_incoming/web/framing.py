@@ -23,7 +23,7 @@ _VERSIONS = ("1.1", "1.0", *_BINARY_VERSIONS)
 _LABEL = rb"(?:[^\x00-\x2c./:-@\[-^`{-\x7f]{1,63})"
 #: A name, an IPv4 or an IPv6 address; a port. In names what isn't ASCII is allowed, and nothing at all is.
 _HOST = re.compile(
-    rb"(?:%s(?:\.%s)*\.?|\[[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\])?(?::[0-9]{0,5})?" % (_LABEL, _LABEL)
+    rb"(?:%s(?:\.%s)*\.?|\[[0-9a-fA-F.]*:[0-9a-fA-F:.]*\])?(?::[0-9]{0,5})?" % (_LABEL, _LABEL)
 )
 
 

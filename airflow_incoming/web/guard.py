@@ -2,61 +2,42 @@
 
 Body bytes, header bytes, time, requests at once and memory are all limited here, for the native
 receiver and for the Flask bridge alike, so that neither needs limits of its own; and what a head says is
-made the same to both (see :mod:`web.framing`). Every other path passes untouched.
+made the same to both (see :mod:`web.framing`). Where the head decides, the body is never held. Every other
+path passes untouched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 from starlette._utils import get_route_path  # private, but the only one that knows root_path as Mount does
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from airflow_incoming.core.addresses import Networks
-from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, EndpointNotFound, Overloaded
-from airflow_incoming.web.deadline import Deadline, Deadlines
-from airflow_incoming.web.framing import InvalidHTTP, closing, read_head, with_length
+from airflow_incoming.core.errors import BodyTimeout, BodyTooLarge, EndpointNotFound
+from airflow_incoming.web.connections import Connections, most_waiting
+from airflow_incoming.web.deadline import Deadline, Deadlines, wait_for
+from airflow_incoming.web.framing import Head, InvalidHTTP, closing, read_head, texts_of, with_length
+from airflow_incoming.web.pace import answer_paced
 from airflow_incoming.web.paths import is_nowhere, prefix_of
+from airflow_incoming.web.places import GuardLimits, Place, Places
 from airflow_incoming.web.protocols import read_whole
 from airflow_incoming.web.proxies import with_client
 from airflow_incoming.web.replay import Replay
 from airflow_incoming.web.responses import Response, from_error
+from airflow_incoming.web.routes import ACCEPT_TIMEOUT
+from airflow_incoming.web.screen import HEAD, Screen, Screened
 
 #: Seconds for which the rest of a refused body is read and thrown away. Closing with unread bytes
 #: makes the kernel send a reset, and many clients then never read why they were refused.
 LINGER = 1.0
-#: Refused requests that may linger at once; more are closed at once.
-MAX_LINGERING = 64
-#: Below this path Airflow bridges to Flask, with one of few threads for each request.
-BRIDGE = "/pluginsv2"
-#: Bytes. Bodies beyond this may use three quarters of the memory for all, so that a few slow large
-#: ones leave room for the usual ones.
-LARGE_BODY = 64 * 2**10
+#: Seconds for which a request waits to be judged by what holds now, before its body is read anyhow.
+REFRESH = 1.0
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GuardLimits:
-    """The bounds. Sizes in bytes, times in seconds, the rest in requests or headers.
-
-    ``max_concurrency`` holds for each prefix; prefixes on the Flask bridge have
-    ``max_bridge_concurrency``, well below the 40 threads that all synchronous routes share. Requests
-    whose body is on its way cost little but memory; they have ``max_reading`` and ``max_buffered``,
-    so that slow senders take no place from others.
-    Proxies that are trusted say whose requests they pass on; without any, nobody is believed.
-    """
-
-    max_body: int = 2**20
-    body_timeout: float = 10.0
-    max_headers: int = 100
-    max_header_bytes: int = 16 * 2**10
-    max_concurrency: int = 256
-    max_bridge_concurrency: int = 16
-    max_reading: int = 2048
-    max_buffered: int = 64 * 2**20
-    trusted_proxies: Networks = ()
-
+_READ = Screened()
 
 #: Called with the path of a refused request, the error, the sender's address, and bytes read so far.
 Refused = Callable[[str, Exception, str | None, int], None]
@@ -71,8 +52,9 @@ class Guard:
 
     ``limits`` may be a function; it is asked at the first request, not before. ``refused`` is told of
     each request that is refused here: path, error, the sender's address, bytes read so far. ``receivers``
-    are the prefixes of receivers, by default all. At a prefix itself there is nobody: without this Airflow's
-    own pages would answer there. So it is at paths that only some take for one below the prefix.
+    are the prefixes of receivers, by default all; of requests to those ``screen`` looks at the heads. At a
+    prefix itself there is nobody: without this Airflow's own pages would answer there. So it is at paths that
+    only some take for one below the prefix.
     """
 
     def __init__(
@@ -83,179 +65,187 @@ class Guard:
         limits: GuardLimits | Callable[[], GuardLimits],
         refused: Refused | None = None,
         receivers: tuple[str, ...] | None = None,
+        screen: Screen | None = None,
     ) -> None:
         self._app = app
         self.prefixes = prefixes
         self._receivers = prefixes if receivers is None else receivers
         self._ask_limits = limits
         self._tell_refused = refused
+        self._screen = screen
         self._limits: GuardLimits | None = None
         self._body_deadlines = self._drain_deadlines = Deadlines(LINGER)
-        self._reading = 0
-        self._occupied = dict.fromkeys(prefixes, 0)
-        self._buffered = 0
-        self._lingering = 0
+        self._accept_deadlines = Deadlines(ACCEPT_TIMEOUT)
+        self._refresh_deadlines = Deadlines(REFRESH)
+        self._places = Places(prefixes)
 
     @property
     def in_flight(self) -> int:
         """Requests that are being read or answered."""
-        return self._reading + sum(self._occupied.values())
+        return self._places.reading.taken + sum(each.taken for each in self._places.occupied.values())
 
     @property
     def buffered(self) -> int:
         """Bytes of bodies held for them."""
-        return self._buffered
+        return self._places.buffered.taken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one request."""
         prefix = prefix_of(scope, self.prefixes)
         if prefix is None:
             if scope["type"] == "lifespan":
-                read_whole(receive, self.prefixes, scope.get("root_path", ""))
+                read_whole(receive, self.prefixes, scope.get("root_path", ""), self._silent())
             await self._app(scope, receive, send)
             return
-        with _Place(self, prefix) as place:
+        try:
+            limits = self._limits or self._resolve_limits()
+        except Exception as error:  # noqa: BLE001  becomes the answer
+            await _send(from_error(error), closing(scope, send))
+            return
+        if limits.trusted_proxies:
+            scope = with_client(scope, limits.trusted_proxies)
+        await self._attend(prefix, limits, scope, receive, send)
+
+    async def _attend(
+        self, prefix: str, limits: GuardLimits, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        with Place(self._places, prefix, limits, scope) as place:
             try:
-                limits = self._limits or self._resolve_limits()
-                if limits.trusted_proxies:
-                    scope = with_client(scope, limits.trusted_proxies)
                 scope, body = await self._admit(scope, receive, place, limits)
             except ClientGone:
                 refusal = None
             except Exception as error:  # noqa: BLE001  becomes the answer
                 refusal = from_error(error)  # the error itself would keep the buffer alive
                 place.closes |= not place.complete or isinstance(error, InvalidHTTP)
-                if self._tell_refused is not None:
+                if self._tell_refused is not None and not place.noted:
                     remote = (scope.get("client") or (None,))[0]
-                    self._tell_refused(get_route_path(scope), error, remote, place.held)
+                    self._tell_refused(get_route_path(scope), error, remote, place.seen)
             else:
-                send = closing(scope, send) if place.closes else send
-                await self._app(scope, Replay(body, receive), place.freeing(send))
+                send = place.freeing(closing(scope, send) if place.closes else send)
+                replay = Replay(body, receive)
+                if prefix in self._receivers:
+                    await self._app(scope, replay, send)
+                else:
+                    await answer_paced(self._app, scope, replay, send, gone=receive)
                 return
         if refusal is None:
             await _end_unread(send)
         else:
             send = closing(scope, send) if place.closes else send
-            await self._refuse(refusal, receive, send, unread=not place.complete)
+            await self._refuse(refusal, receive, send, place)
 
     async def _admit(
-        self, scope: Scope, receive: Receive, place: _Place, limits: GuardLimits
+        self, scope: Scope, receive: Receive, place: Place, limits: GuardLimits
     ) -> tuple[Scope, bytes]:
-        headers, length, exact, place.closes = read_head(
+        head = read_head(
             scope,
             max_headers=limits.max_headers,
             max_header_bytes=limits.max_header_bytes,
             max_body=limits.max_body,
         )
-        place.begin(limits)
+        place.closes = head.last
+        screened = _READ
+        if place.prefix in self._receivers:
+            path = get_route_path(scope)
+            if path == place.prefix or is_nowhere(path):
+                await self._throw_away(receive, place, head)
+                raise EndpointNotFound()
+            if self._screen is not None:
+                screened = self._screen.look(scope, path, head.headers, head.length)
+                if screened.refresh is not None:
+                    await self._wait_to_know(screened.refresh, place)
+                    screened = self._screen.look(scope, path, head.headers, head.length)
+        if screened.reads:
+            return await self._read(scope, receive, place, head, screened)
+        place.noted = screened.refusal is not None
+        await self._throw_away(receive, place, head)
+        place.closes |= not place.complete
+        if screened.refusal is not None:
+            if not screened.refusal.done():
+                place.begin()
+            await wait_for(screened.refusal, self._accept_deadlines)
+        place.take()
+        return {**scope, "headers": with_length(head.headers, 0)}, b""
+
+    async def _wait_to_know(self, refresh: Future[Any], place: Place) -> None:
+        place.begin()
+        with suppress(Exception):  # then the body is read, and whoever receives it says what is wrong
+            await wait_for(refresh, self._refresh_deadlines)
+
+    async def _read(
+        self, scope: Scope, receive: Receive, place: Place, head: Head, screened: Screened
+    ) -> tuple[Scope, bytes]:
+        headers, length, exact, _ = head
+        if screened.most is not None:
+            place.most = min(place.most, screened.most)
+            if length is not None and length > place.most:
+                await self._throw_away(receive, place, head)
+                raise BodyTooLarge(place.most)
+        place.begin()
         with Deadline(self._body_deadlines):
-            body = await _read(receive, place, limits)
-        place.take(limits)
+            body = await _read(receive, place)
+        place.take()
         if length is not None and length != len(body):
             raise InvalidHTTP("The request body doesn't have the length that Content-Length says.")
-        path = get_route_path(scope)
-        if place.prefix in self._receivers and (path == place.prefix or is_nowhere(path)):
-            raise EndpointNotFound()
         if not exact or (length is None and body):
             headers = with_length(headers, len(body))
-        return scope if headers is scope["headers"] else {**scope, "headers": headers}, body
+        if headers is not scope["headers"]:
+            scope = {**scope, "headers": headers}
+        if screened.head is not None:
+            request, endpoint = screened.head
+            if headers is not head.headers:
+                request = replace(request, headers=texts_of(headers))
+            scope[HEAD] = request, endpoint
+        return scope, body
+
+    async def _throw_away(self, receive: Receive, place: Place, head: Head) -> None:
+        """Wait a little for the end of a body that nobody needs, so that its connection may be kept.
+
+        Who waits to be told to send one is answered at once.
+        """
+        place.complete = not head.length and (head.length is not None or head.exact)
+        expects = any(name == b"expect" for name, _ in head.headers)
+        if place.complete or expects or (linger := place.linger()) is None:
+            return
+        with linger:
+            await _drain(receive, place, self._drain_deadlines)
+        if place.is_gone:
+            raise ClientGone
 
     def _resolve_limits(self) -> GuardLimits:
         limits = self._ask_limits if isinstance(self._ask_limits, GuardLimits) else self._ask_limits()
+        limits = replace(limits, max_reading=min(limits.max_reading, most_waiting()))
         self._body_deadlines = Deadlines(limits.body_timeout)
+        self._accept_deadlines = Deadlines(limits.accept_timeout)
         self._limits = limits
         return limits
 
-    async def _refuse(self, response: Response, receive: Receive, send: Send, *, unread: bool) -> None:
+    def _silent(self) -> Connections | None:
+        try:
+            limits = self._limits or self._resolve_limits()
+        except Exception:  # noqa: BLE001  each request will be told
+            return None
+        return Connections(most_waiting(), share=limits.max_share, trusted=limits.trusted_proxies)
+
+    async def _refuse(self, response: Response, receive: Receive, send: Send, place: Place) -> None:
         """Answer; where the body is unread, let it drain a little."""
-        headers = response.raw_headers()
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        if unread and self._lingering < MAX_LINGERING:
-            await send({"type": "http.response.body", "body": response.body, "more_body": True})
-            self._lingering += 1
-            try:
-                await _drain(receive, self._drain_deadlines)
-            finally:
-                self._lingering -= 1
+        linger = None if place.complete or place.drained else place.linger()
+        if linger is None:
+            await _send(response, send)
+            return
+        with linger:
+            await _send(response, send, more=True)
+            await _drain(receive, place, self._drain_deadlines)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
-            await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
 
-class _Place:
-    """What one request occupies; everything is given back when the block is left, however that is."""
-
-    __slots__ = ("_guard", "_reading", "_taken", "closes", "complete", "held", "prefix")
-
-    def __init__(self, guard: Guard, prefix: str) -> None:
-        self._guard = guard
-        self.prefix = prefix
-        self._reading = self._taken = 0
-        self.held = 0
-        self.complete = False
-        #: The connection ends with the answer.
-        self.closes = False
-
-    def __enter__(self) -> _Place:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._guard._reading -= self._reading
-        self._free()
-        self._guard._buffered -= self.held
-
-    def begin(self, limits: GuardLimits) -> None:
-        """Begin to read. Raises Overloaded."""
-        if self._guard._reading >= limits.max_reading or self._is_full(limits):
-            raise Overloaded()
-        self._guard._reading += 1
-        self._reading = 1
-
-    def _free(self) -> None:
-        self._guard._occupied[self.prefix] -= self._taken
-        self._taken = 0
-
-    def freeing(self, send: Send) -> Send:
-        """Return a ``send`` that gives the place back with the end of the answer.
-
-        A client that keeps all places busy sends its next request before the application has returned
-        from the last. Only on the bridge are places so few that it would meet a refusal.
-        """
-        if not self.prefix.startswith(BRIDGE):
-            return send
-
-        async def send_and_free(message: Message) -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self._free()
-            await send(message)
-
-        return send_and_free
-
-    def take(self, limits: GuardLimits) -> None:
-        """Occupy one of the places of requests that were read. Raises Overloaded."""
-        if self._is_full(limits):
-            raise Overloaded()
-        self._guard._reading -= self._reading
-        self._guard._occupied[self.prefix] += 1
-        self._reading, self._taken = 0, 1
-
-    def _is_full(self, limits: GuardLimits) -> bool:
-        bridged = self.prefix.startswith(BRIDGE)
-        most = limits.max_bridge_concurrency if bridged else limits.max_concurrency
-        return self._guard._occupied[self.prefix] >= most
-
-    def hold(self, size: int, limits: GuardLimits) -> None:
-        """Account for bytes that were read. Raises BodyTooLarge or Overloaded."""
-        self.held += size
-        self._guard._buffered += size
-        if self.held > limits.max_body:
-            raise BodyTooLarge(limits.max_body)
-        most = limits.max_buffered if self.held <= LARGE_BODY else limits.max_buffered * 3 // 4
-        if self._guard._buffered > most:
-            raise Overloaded()
+async def _send(response: Response, send: Send, *, more: bool = False) -> None:
+    headers = response.raw_headers()
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": more})
 
 
-async def _read(receive: Receive, place: _Place, limits: GuardLimits) -> bytes:
+async def _read(receive: Receive, place: Place) -> bytes:
     buffer = bytearray()  # not a list of chunks: a chunk of one byte would cost fifty
     while not place.complete:
         message = await receive()
@@ -263,19 +253,21 @@ async def _read(receive: Receive, place: _Place, limits: GuardLimits) -> bytes:
             raise ClientGone
         chunk: bytes = message.get("body", b"")
         place.complete = not message.get("more_body", False)
-        place.hold(len(chunk), limits)
+        place.hold(len(chunk))
         if place.complete and not buffer:
             return chunk
         buffer += chunk
     return bytes(buffer)
 
 
-async def _drain(receive: Receive, deadlines: Deadlines) -> None:
+async def _drain(receive: Receive, place: Place, deadlines: Deadlines) -> None:
+    place.drained = True
     with suppress(BodyTimeout), Deadline(deadlines):
-        while True:
+        while not (place.complete or place.is_gone):
             message = await receive()
-            if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                return
+            place.seen += len(message.get("body", b""))
+            place.is_gone = message["type"] == "http.disconnect"
+            place.complete = not place.is_gone and not message.get("more_body", False)
 
 
 async def _end_unread(send: Send) -> None:

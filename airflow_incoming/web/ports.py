@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Literal, Protocol
 
-from airflow_incoming.core.messages import Outcome, Request
+from airflow_incoming.core.messages import Endpoint, Outcome, Request
 
 
 class Receiver(Protocol):
@@ -16,6 +16,18 @@ class Receiver(Protocol):
         """Return a future that ends with an Outcome or an error of :mod:`core.errors`.
 
         Doesn't block: it is called on the event loop.
+        """
+
+    def screen(self, head: Request) -> Endpoint | Future[Outcome] | None:
+        """Return the endpoint that a request is let in to, or its refusal, if its head alone decides that.
+
+        Doesn't block either.
+        """
+
+    def refresh(self) -> Future[Any] | None:
+        """Return a future after which ``screen`` may tell more; None where it wouldn't.
+
+        Doesn't block either; the future may end with an error.
         """
 
 

@@ -1,7 +1,8 @@
-"""uvicorn's HTTP protocol with bounds on a request's head, which uvicorn alone doesn't have.
+"""uvicorn's HTTP protocol with bounds on connections and heads, which uvicorn alone doesn't have.
 
 The guard sees a request when its head is complete. Before that, a client could keep a connection
-open for ever by saying nothing, or fill the memory with a header that never ends. What it could do behind a
+open for ever by saying nothing, keep so many that the system allows no more, or fill the memory with a header
+that never ends. What it could do behind a
 chunked body with trailers is bounded in :mod:`web.heads`; h11 does that itself.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from airflow_incoming.web.connections import Connections
 from airflow_incoming.web.protocols import reading_whole
 
 #: Bytes. Above the guard's limit, so that usually its answer (431) comes first.
@@ -21,8 +23,12 @@ HEAD_TIMEOUT = 10.0
 
 
 class BoundedHead:
-    """To be mixed into one of uvicorn's protocols: closes connections whose head is too large or slow."""
+    """To be mixed into one of uvicorn's protocols: closes connections whose head is too large or slow.
 
+    ``allowed`` bounds how many there are; None: nothing does.
+    """
+
+    allowed: Connections | None = None
     cycle: Any
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
@@ -31,9 +37,18 @@ class BoundedHead:
         super().__init__(*args, **kwargs)
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._sender: str | None = None
+        self._is_open = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Expect a head from now on."""
+        """Expect a head from now on, unless the peer's address has enough connections."""
+        if self.allowed is not None:
+            peer = transport.get_extra_info("peername")
+            self._sender = self.allowed.enter(peer[0] if isinstance(peer, tuple) else "")
+            if self._sender is None:
+                transport.abort()
+                return
+        self._is_open = True
         super().connection_made(transport)  # type: ignore[misc]  # uvicorn's, as below
         self._expect_head()
 
@@ -51,6 +66,10 @@ class BoundedHead:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
+        if not self._is_open:
+            return
+        if self.allowed is not None and self._sender is not None:
+            self.allowed.leave(self._sender)
         self._forget_head()
         super().connection_lost(exc)  # type: ignore[misc]
 

@@ -40,6 +40,7 @@ STATUSES: Mapping[type[errors.IncomingError], int] = {
     errors.InvalidConfiguration: 422,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.Forbidden: 403,
     errors.SecretsUnprotected: 409,
 }
 

@@ -11,12 +11,14 @@ from starlette._utils import get_route_path  # private, but the only one that kn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_incoming.core.errors import EndpointNotFound
-from airflow_incoming.services.journal import FieldsFormatter
+from airflow_incoming.services.journal import FieldsFormatter, Seldom
 from airflow_incoming.web.asgi import create_receiver_app, send_response
+from airflow_incoming.web.connections import Connections, most_connections
 from airflow_incoming.web.guard import Guard
 from airflow_incoming.web.paths import is_under
 from airflow_incoming.web.protocol import MAX_HEAD, BoundedHeadProtocol
 from airflow_incoming.web.responses import from_error
+from airflow_incoming.web.screen import Screen
 
 PREFIX = "/incoming"
 #: Seconds. Above the 60 for which common load balancers keep idle connections: whoever closes first
@@ -33,7 +35,10 @@ LOGGING: dict[str, Any] = {
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
     },
+    "filters": {"seldom": {"()": Seldom}},
     "loggers": {
+        # Strangers make it write lines: "Invalid HTTP request received.", "Unsupported upgrade request."
+        "uvicorn.error": {"filters": ["seldom"], "level": "INFO", "propagate": True},
         "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "airflow_incoming": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
     },
@@ -49,12 +54,17 @@ def create_app() -> ASGIApp:
         accept_timeout=bootstrap.accept_timeout(),
         start_or_fail=True,
     )
+    options = bootstrap.guard_limits()
+    BoundedHeadProtocol.allowed = Connections(
+        most_connections(), share=options.max_share, trusted=options.trusted_proxies
+    )
     # The guard is in front of every path here: no other path has anybody to look after it.
     return Guard(
         _Under(PREFIX, receiver),
         prefixes=("",),
         limits=bootstrap.guard_limits,
         refused=bootstrap.note_refused,
+        screen=Screen((PREFIX,), bootstrap.running_receiver),
     )
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 #: uv, which installs a lock several times faster than pip, and what builds this project.
 INSTALLERS = REQUIREMENTS / "install.txt"
-#: Nothing is installed that isn't what was locked.
+#: Each file that is installed from a lock has one of its hashes.
 LOCKED = ("--require-hashes", "--requirement")
 
 

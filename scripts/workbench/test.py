@@ -28,7 +28,7 @@ CHECKS = {
     "imports": (("lint-imports",),),
 }
 #: Folders of tests/, from what needs nothing to what needs most.
-ROOMS = ("unit", "contract", "migrations", "integration", "e2e", "faults")
+ROOMS = ("unit", "contract", "migrations", "integration", "e2e", "siege", "faults")
 #: Rooms that take little longer together than the longest of them: those that compute beside those that wait
 #: for databases, and those that wait for Airflow and a browser most of their time.
 SIDE_BY_SIDE = (frozenset({"unit", "contract", "migrations"}), frozenset({"integration", "e2e"}))

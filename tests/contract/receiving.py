@@ -21,6 +21,7 @@ from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.rates import Rates
 from airflow_incoming.services.receive import Receiver
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.services.tally import Tally, WatchedIssuer
 from airflow_incoming.services.watch import Watch
 from airflow_incoming.stores.dedup import DedupMemory
@@ -129,12 +130,12 @@ class House:
 
     def apply(self, name: str = "orders", **fields: Any) -> str:
         """Make an integration; return its endpoint's id."""
-        (change,) = self.manager.apply([parse_declaration({"name": name, **fields})], by="test")
+        (change,) = self.manager.apply([parse_declaration({"name": name, **fields})], by=Trusted("test"))
         self.settle()
         return str(change.integration.endpoint_id)
 
     def listen(self, name: str = "orders", **options: Any) -> Any:
-        record = self.listening.start(name, by="ada", **options)
+        record = self.listening.start(name, by=Trusted("ada"), **options)
         self.settle()
         return record
 
@@ -144,7 +145,7 @@ class House:
 
     def bearer(self, name: str) -> str:
         """Make an API key; return an Authorization header of it."""
-        api_key = self.keys.create(name, by="test").api_key
+        api_key = self.keys.create(name, by=Trusted("test")).api_key
         self.settle()
         return f"Bearer {self.process.issuer.issue(api_key, remote=None).token}"
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select
 
 from airflow_incoming.core.errors import DatabaseUnavailable
 from airflow_incoming.db import tables
+from airflow_incoming.db.at_once import Statement, run_at_once
 from airflow_incoming.db.engine import reading
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import make_event, random_hash
@@ -61,6 +62,22 @@ def test_a_connection_that_knows_the_statement_from_somebody_else(engine: Engine
     raw.close()
     append(inbox)
     assert stored(engine) == 2
+
+
+def test_a_connection_that_knows_another_releases_statement(engine: Engine, inbox: Inbox) -> None:
+    """A pooler keeps what the release before has prepared; ours has a name that no other text has."""
+    say(engine, "PREPARE incoming_append AS SELECT 1")
+    older = {"types": ["int"], "plain": "SELECT %(given)s", "given": ["%(given)s"]}
+    texts = ["SELECT $1", "SELECT $1 + 1"]
+    statements = [Statement.named_after_its_text("incoming_append", prepared=text, **older) for text in texts]
+    for statement, expected in zip(statements, (1, 2), strict=True):
+        for _ in range(2):
+            assert run_at_once(engine, statement, {"given": 1}) == [(expected,)]
+        raw = engine.raw_connection()
+        raw.info.clear()
+        raw.close()
+    append(inbox)
+    assert stored(engine) == 1
 
 
 def test_nothing_of_a_message_that_fails_remains_and_the_connection_is_fit(

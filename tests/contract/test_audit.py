@@ -18,6 +18,7 @@ from airflow_incoming.services.keys import KeyManager
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.manage import Manager
 from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores.audit import log
 from airflow_incoming.stores.inbox import Inbox
 from tests.contract.samples import NOW, make_event
@@ -53,15 +54,15 @@ def house(engine: Engine) -> House:
 def test_what_is_done_with_an_integration_is_written_down(house: House) -> None:
     """Each change is one entry with its integration and version; what changes nothing is none."""
     manage = house.manager
-    manage.create("orders", ONE, by="tess")
-    manage.save("orders", TWO, by="tess", expected=1)
-    manage.save("orders", TWO, by="tess", expected=2)
-    manage.roll_back("orders", 1, by="tess")
-    manage.publish("orders", by="tess")
-    manage.suspend("orders", by="tess")
-    manage.resume("orders", by="tess")
-    manage.unpublish("orders", by="tess")
-    manage.delete("orders", by="tess", discard_pending=True)
+    manage.create("orders", ONE, by=Trusted("tess"))
+    manage.save("orders", TWO, by=Trusted("tess"), expected=1)
+    manage.save("orders", TWO, by=Trusted("tess"), expected=2)
+    manage.roll_back("orders", 1, by=Trusted("tess"))
+    manage.publish("orders", by=Trusted("tess"))
+    manage.suspend("orders", by=Trusted("tess"))
+    manage.resume("orders", by=Trusted("tess"))
+    manage.unpublish("orders", by=Trusted("tess"))
+    manage.delete("orders", by=Trusted("tess"), discard_pending=True)
     assert house.audit() == [
         ("incoming_create_integration", {"integration": "orders"}),
         ("incoming_save_integration", {"integration": "orders", "version": 2}),
@@ -77,36 +78,36 @@ def test_what_is_done_with_an_integration_is_written_down(house: House) -> None:
 def test_applied_files_are_written_down(house: House) -> None:
     """One entry for each integration that changed; a dry run, and an unchanged one, leave none."""
     declared = [parse_declaration({"name": "orders", "state": "published", "dags": ["one"]})]
-    house.manager.apply(declared, by="tess", dry_run=True)
-    house.manager.apply(declared, by="tess")
-    house.manager.apply(declared, by="tess")
+    house.manager.apply(declared, by=Trusted("tess"), dry_run=True)
+    house.manager.apply(declared, by=Trusted("tess"))
+    house.manager.apply(declared, by=Trusted("tess"))
     entry = {"integration": "orders", "version": 1, "state": "published", "action": "created"}
     assert house.audit() == [("incoming_apply_integration", entry)]
 
 
 def test_what_is_refused_is_not_written_down(house: House) -> None:
     """A change that fails leaves no entry that it happened."""
-    house.manager.create("orders", ONE, by="tess")
+    house.manager.create("orders", ONE, by=Trusted("tess"))
     before = house.audit()
     with pytest.raises(Conflict):
-        house.manager.create("orders", ONE, by="tess")
+        house.manager.create("orders", ONE, by=Trusted("tess"))
     with pytest.raises(Conflict):
-        house.manager.suspend("orders", by="tess")
+        house.manager.suspend("orders", by=Trusted("tess"))
     nobody = {"type": "jwt", "api_key": "nobody"}
     declared = parse_declaration({"name": "bills", "state": "published", "auth": nobody, "dags": ["one"]})
     with pytest.raises(InvalidConfiguration):
-        house.manager.apply([declared], by="tess")
+        house.manager.apply([declared], by=Trusted("tess"))
     with pytest.raises(NotFound):
-        house.keys.revoke("nobody", by="tess")
+        house.keys.revoke("nobody", by=Trusted("tess"))
     assert house.audit() == before
 
 
 def test_keys_are_written_down_without_their_secrets(house: House) -> None:
     """Made, rotated, revoked: the key's id, never the key."""
-    first = house.keys.create("shop", by="tess")
-    second = house.keys.rotate("shop", by="tess", overlap=timedelta(hours=1))
-    house.keys.revoke("shop", by="tess")
-    house.keys.revoke("shop", by="tess")
+    first = house.keys.create("shop", by=Trusted("tess"))
+    second = house.keys.rotate("shop", by=Trusted("tess"), overlap=timedelta(hours=1))
+    house.keys.revoke("shop", by=Trusted("tess"))
+    house.keys.revoke("shop", by=Trusted("tess"))
     about = {"name": "shop", "key_id": first.key_id}
     assert house.audit() == [
         ("incoming_create_api_key", about),
@@ -119,20 +120,20 @@ def test_keys_are_written_down_without_their_secrets(house: House) -> None:
 
 def test_what_is_done_with_data_is_written_down(house: House, engine: Engine) -> None:
     """Listening, samples, icons, replays and forgotten hashes."""
-    made = house.manager.create("orders", ONE, by="tess")
+    made = house.manager.create("orders", ONE, by=Trusted("tess"))
     event = make_event("a" * 64, integration_id=made.id, version_id=made.current.id)
     Inbox(engine).append([event], now=NOW)
-    house.listening.start("orders", by="tess")
-    house.listening.stop("orders", by="tess")
-    house.listening.set_sample("orders", event.id, by="tess")
-    house.listening.drop_sample("orders", by="tess")
-    icon = house.icons.upload(SVG, by="tess")
-    house.icons.upload(SVG, by="tess")
-    house.desk.replay([event.id], by="tess")  # it still waits, so this does nothing
+    house.listening.start("orders", by=Trusted("tess"))
+    house.listening.stop("orders", by=Trusted("tess"))
+    house.listening.set_sample("orders", event.id, by=Trusted("tess"))
+    house.listening.drop_sample("orders", by=Trusted("tess"))
+    icon = house.icons.upload(SVG, by=Trusted("tess"))
+    house.icons.upload(SVG, by=Trusted("tess"))
+    house.desk.replay([event.id], by=Trusted("tess"))  # it still waits, so this does nothing
     with engine.begin() as connection:
         connection.execute(update(tables.event).values(state="dead", due_at=None))
-    house.desk.replay([event.id], by="tess")
-    house.desk.forget("a" * 64, by="tess")
+    house.desk.replay([event.id], by=Trusted("tess"))
+    house.desk.forget("a" * 64, by=Trusted("tess"))
     assert house.audit()[1:] == [
         ("incoming_retrieve_data", {"integration": "orders", "seconds": 90}),
         ("incoming_stop_retrieving_data", {"integration": "orders"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
@@ -18,6 +19,7 @@ KNOWN = Known(
     UUID("01890000-0000-7000-8000-000000000001"), datetime(2026, 3, 1, 12, 0, 0, 125000, tzinfo=timezone.utc)
 )
 WEEK = timedelta(days=7)
+EVENTS = [UUID(int=KNOWN.event_id.int + number) for number in (-1, 0, 1)]
 
 
 def test_remembered_is_known(dedup_memory: DedupMemory) -> None:
@@ -35,9 +37,43 @@ def test_nothing_asked_nothing_known(dedup_memory: DedupMemory) -> None:
 def test_forgotten_is_unknown(dedup_memory: DedupMemory) -> None:
     """Forgetting twice is fine."""
     dedup_memory.remember([Memory("cc", KNOWN, WEEK)])
-    dedup_memory.forget("cc")
-    dedup_memory.forget("cc")
+    dedup_memory.forget("cc", KNOWN.event_id)
+    dedup_memory.forget("cc", None)
+    dedup_memory.forget("cd", None)
+    assert dedup_memory.look({"cc": WEEK, "cd": WEEK}) == {}
+    assert dedup_memory.peek(["cc", "cd"]) == {}
+
+
+@pytest.mark.parametrize("was_told", [True, False])
+def test_what_was_forgotten_is_not_remembered_afterwards(dedup_memory: DedupMemory, was_told: bool) -> None:
+    """Whoever stands still between COMMIT and remembering comes too late; not so a newer event."""
+    older, newer = replace(KNOWN, event_id=EVENTS[0]), replace(KNOWN, event_id=EVENTS[2])
+    if was_told:
+        dedup_memory.remember([Memory("cc", KNOWN, WEEK)])
+    dedup_memory.forget("cc", None if was_told else KNOWN.event_id)
+    dedup_memory.remember([Memory("cc", KNOWN, WEEK)])
+    dedup_memory.remember([Memory("cc", older, WEEK)])
     assert dedup_memory.look({"cc": WEEK}) == {}
+    dedup_memory.remember([Memory("cc", newer, WEEK)])
+    dedup_memory.remember([Memory("cc", KNOWN, WEEK)])
+    assert dedup_memory.look({"cc": WEEK}) == {"cc": newer}
+    dedup_memory.forget("cc", KNOWN.event_id)
+    dedup_memory.remember([Memory("cc", newer, WEEK)])
+    assert dedup_memory.look({"cc": WEEK}) == {}
+
+
+def test_the_window_of_who_asks_counts(dedup_memory: DedupMemory) -> None:
+    """From when the hash was last sent: whatever window it was remembered for is another version's."""
+    short = timedelta(milliseconds=500)
+    dedup_memory.remember([Memory("ss", KNOWN, WEEK), Memory("ll", KNOWN, timedelta(seconds=2))])
+    time.sleep(0.3)
+    assert dedup_memory.look({"ss": short, "ll": WEEK}) == {"ss": KNOWN, "ll": KNOWN}
+    dedup_memory.remember([Memory("tt", KNOWN, WEEK)])
+    time.sleep(0.6)
+    assert dedup_memory.look({"ss": short, "tt": short}) == {}
+    assert dedup_memory.look({"tt": WEEK}) == {"tt": KNOWN}  # who asks under the version before
+    time.sleep(1.3)
+    assert dedup_memory.look({"ll": WEEK}) == {"ll": KNOWN}
 
 
 def test_looking_slides_the_window(dedup_memory: DedupMemory) -> None:
@@ -63,6 +99,7 @@ def test_remembering_again_replaces(dedup_memory: DedupMemory) -> None:
     [
         ("SET", "test:dedup:gg", "garbage"),
         ("SET", "test:dedup:gg", "two\nlines"),
+        ("SET", "test:dedup:gg", "0189000000007000800000000000000a:1772366400.125"),
         ("LPUSH", "test:dedup:gg", "x"),
     ],
 )
@@ -127,7 +164,7 @@ def test_peeking_tells_how_long_and_slides_nothing(dedup_memory: DedupMemory) ->
     peeked = dedup_memory.peek(["hh", "ii", "jj"])
     assert set(peeked) == {"hh", "ii"}
     assert peeked["hh"].known == KNOWN
-    assert WEEK - timedelta(seconds=10) < peeked["hh"].remaining <= WEEK
+    assert timedelta() <= peeked["hh"].ago < timedelta(seconds=10)
     for _ in range(3):
         time.sleep(0.2)
         dedup_memory.peek(["ii"])
@@ -159,8 +196,9 @@ def test_a_batch_is_one_command(redis_server: RedisServer) -> None:
     assert calls.pop("cmdstat_evalsha") == 2
     # What the scripts did inside Redis, and nothing that was sent beside them.
     assert {name: number for name, number in calls.items() if "config" not in name} == {
+        "cmdstat_mget": 2,
         "cmdstat_set": 100,
-        "cmdstat_getex": 100,
+        "cmdstat_pexpire": 100,
     }
 
 

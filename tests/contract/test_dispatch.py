@@ -26,17 +26,21 @@ from airflow_incoming.core.messages import PendingEvent, Started
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import reading, transaction
+from airflow_incoming.services import manage
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.loop import DispatchLoop
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.services.tally import Tally
+from airflow_incoming.services.teams import awaited
 from airflow_incoming.stores import events, queue
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.stores.redis_connection import connect
+from tests.contract.clerks import Airflow, Clerk
 from tests.contract.samples import NOW, WEEK, make_event, random_hash
 from workbench.processes import wait_until
 from workbench.redis import RedisServer
@@ -129,7 +133,7 @@ class House:
             engine, self.launcher, clock=self.clock, event_retention=WEEK, dead_retention=2 * WEEK
         )
         declared = parse_declaration({"name": "orders", "state": "published", "dags": ["process_order"]})
-        found = self.manager.apply([declared], by="test")[0].integration
+        found = self.manager.apply([declared], by=Trusted("test"))[0].integration
         self.integration_id, self.version_id = found.id, found.current.id
 
     def accept(self, *bodies: str) -> list[UUID]:
@@ -178,7 +182,7 @@ def test_an_event_becomes_a_run_and_is_marked(house: House) -> None:
 def test_the_assets_of_a_batch_are_reserved_at_once(house: House) -> None:
     """Of all its parts and before any: who takes them one after the other may wait in a circle."""
     targets = {"name": "orders", "state": "published", "assets": ["z", "a"]}
-    found = house.manager.apply([parse_declaration(targets)], by="test")[0].integration
+    found = house.manager.apply([parse_declaration(targets)], by=Trusted("test"))[0].integration
     house.version_id = found.current.id
     house.accept(*[f'{{"order": {{"id": {number}}}, "x": "{"x" * 2**20}"}}' for number in range(3)])
     house.dispatcher.drain()
@@ -238,6 +242,53 @@ def test_an_event_runs_as_soon_as_its_dag_exists(house: House) -> None:
     assert house.housekeeping.release() == 1
     house.dispatcher.drain()
     assert house.event(event_id).state == "dispatched"
+
+
+@pytest.mark.parametrize("then", ["published", "applied", "no teams"])
+def test_what_was_published_before_there_were_teams_runs_once_it_is_published_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """It waits as what waits for a DAG does; an unchanged file publishes, too. Or Airflow has none again."""
+    error = DispatchFailed("no team", retry=True, waiting_for=awaited(house.version_id))
+    house.launcher.errors["early"] = error
+    (event_id,) = house.accept('{"order": {"id": "early"}}')
+    Airflow(house.engine).deploy("process_order")
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    house.dispatcher.drain()
+    assert house.housekeeping.release() == 0
+    if then == "published":
+        house.manager.publish("orders", by=Clerk(dags=frozenset({"process_order"})))
+    elif then == "applied":
+        declared = parse_declaration({"name": "orders", "state": "published", "dags": ["process_order"]})
+        house.manager.apply([declared], by=Trusted("test"))
+    else:
+        monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "False")
+    house.launcher.errors.clear()
+    assert house.housekeeping.release() == 1
+    house.dispatcher.drain()
+    assert house.event(event_id).state == "dispatched"
+
+
+def test_whoever_takes_the_name_of_a_deleted_integration_holds_up_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had accepted runs, though another of this name is suspended; what that one has stays held."""
+    monkeypatch.setattr(manage, "RELEASED_AT_ONCE", 1)
+    cli = Trusted("test")
+    house.manager.suspend("orders", by=cli)
+    old = house.accept(*['{"order": {"id": "old"}}'] * 3)
+    house.dispatcher.drain()
+    house.manager.delete("orders", by=cli)
+    declared = parse_declaration({"name": "orders", "state": "suspended", "dags": ["process_order"]})
+    found = house.manager.apply([declared], by=cli)[0].integration
+    house.integration_id, house.version_id = found.id, found.current.id
+    (new,) = house.accept('{"order": {"id": "new"}}')
+    house.dispatcher.drain()
+    assert house.housekeeping.release() == 2
+    house.dispatcher.drain()
+    assert {house.event(each).state for each in old} == {"dispatched"}
+    assert house.event(new).state == "held"
+    assert house.housekeeping.release() == 0
 
 
 def test_what_waits_for_a_dag_is_left_alone(house: House) -> None:
@@ -446,19 +497,19 @@ def test_a_body_that_no_longer_parses_spoils_nothing(house: House) -> None:
 
 def test_a_suspended_integration_holds_and_a_resumed_one_goes_on(house: House) -> None:
     """Nothing is lost in between."""
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     ids = house.accept(*['{"order": {"id": 1}}'] * 12)
     assert house.dispatcher.drain().held == 12
     assert {house.event(e).state for e in ids} == {"held"}
     assert house.runs() == set()
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     assert house.dispatcher.drain().dispatched == 12
 
 
 def test_a_deleted_integration_still_runs_what_it_accepted(house: House) -> None:
     """A 200 is kept; unless the administrator discards it in so many words."""
     (kept,) = house.accept('{"order": {"id": 1}}')
-    assert house.manager.delete("orders", by="test") == 0
+    assert house.manager.delete("orders", by=Trusted("test")) == 0
     house.dispatcher.drain()
     assert house.event(kept).state == "dispatched"
 
@@ -466,7 +517,7 @@ def test_a_deleted_integration_still_runs_what_it_accepted(house: House) -> None
 def test_discarded_events_are_dead(house: House) -> None:
     """Deleting with discard_pending says how many it cost."""
     (lost,) = house.accept('{"order": {"id": 1}}')
-    assert house.manager.delete("orders", by="me", discard_pending=True) == 1
+    assert house.manager.delete("orders", by=Trusted("me"), discard_pending=True) == 1
     assert house.dispatcher.drain().total == 0
     assert house.event(lost).error == "Discarded when orders was deleted by me."
 
@@ -489,7 +540,7 @@ def test_replaying(house: House) -> None:
     done, dead = house.accept('{"order": {"id": 1}}', '{"order": {"id": "bad"}}')
     house.dispatcher.drain()
     house.launcher.errors.clear()
-    replayed = {replay.event_id: replay for replay in house.desk.replay([done, dead], by="test")}
+    replayed = {replay.event_id: replay for replay in house.desk.replay([done, dead], by=Trusted("test"))}
     assert (replayed[done].action, replayed[dead].action) == ("copied", "requeued")
     house.dispatcher.drain()
     copy = replayed[done].new_id
@@ -503,19 +554,19 @@ def test_retention_counts_from_the_end(house: House) -> None:
     """What ended long ago goes, and expired claims; what waits, or ended lately, never does."""
     house.launcher.errors["bad"] = DispatchFailed("no", retry=False)
     done, dead = house.accept('{"order": {"id": 1}}', '{"order": {"id": "bad"}}')
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     (held,) = house.accept('{"order": {"id": 2}}')
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     house.dispatcher.drain()
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     (waiting,) = house.accept('{"order": {"id": 3}}')
     house.dispatcher.drain()
     house.clock.now += timedelta(days=8)
     assert house.housekeeping.purge() == 2 + 4
     assert exist(house, done, held, dead, waiting) == [False, False, True, True]
     house.launcher.errors.clear()
-    house.desk.replay([dead], by="test")
-    house.manager.resume("orders", by="test")
+    house.desk.replay([dead], by=Trusted("test"))
+    house.manager.resume("orders", by=Trusted("test"))
     house.dispatcher.drain()
     assert house.housekeeping.purge() == 0
     house.clock.now += timedelta(days=6)
@@ -523,11 +574,38 @@ def test_retention_counts_from_the_end(house: House) -> None:
     assert exist(house, dead, waiting) == [True, True]
 
 
+def test_a_claim_is_kept_as_long_as_a_version_may_ask_for_it(house: House) -> None:
+    """A window that was lengthened reaches back to what its claims were still there of; then they go."""
+    short, long = {"parameters": ["body.n"], "window": "5s"}, {"parameters": ["body.n"], "window": "14d"}
+
+    def publish(deduplication: dict[str, object] | None) -> None:
+        declared = {"name": "orders", "state": "published", "dags": [], "deduplication": deduplication}
+        house.manager.apply([parse_declaration(declared)], by=Trusted("test"))
+
+    def claims() -> int:
+        with reading(house.engine) as connection:
+            return len(connection.execute(select(tables.dedup)).all())
+
+    publish(short)
+    house.accept("{}", "{}")  # under a window of a week
+    house.clock.now += timedelta(days=8)
+    publish(long)
+    house.housekeeping.purge()
+    assert claims() == 2
+    house.clock.now += timedelta(days=5)
+    house.housekeeping.purge()
+    assert claims() == 2
+    publish(None)
+    house.clock.now += timedelta(days=2)
+    house.housekeeping.purge()
+    assert claims() == 0
+
+
 def test_what_the_pages_remember_is_forgotten_in_time(house: House) -> None:
     """A listening an hour after its end, a refused request after a week, counts after 30 days."""
     listening = Listening(house.engine, clock=house.clock)
     tally = Tally(house.engine, lambda _: None, clock=house.clock, status_of=lambda _: 408)
-    listening.start("orders", by="test", seconds=90)
+    listening.start("orders", by=Trusted("test"), seconds=90)
     tally.refused("/x", BodyTimeout(), remote=None, size=0)
     tally.flush()
     hour = {
@@ -552,18 +630,18 @@ def test_what_the_pages_remember_is_forgotten_in_time(house: House) -> None:
 
 def test_retries_count_from_the_first_failure(house: House) -> None:
     """An event that was held for a week has its whole day of retries."""
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     (event_id,) = house.accept('{"order": {"id": "odd"}}')
     house.dispatcher.drain()
     house.clock.now += timedelta(days=7)
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     house.launcher.errors["odd"] = DispatchFailed("not yet", retry=True)
     house.dispatcher.drain()
     assert house.event(event_id).state == "failed"
     house.clock.now += timedelta(days=1)
     house.dispatcher.drain()
     assert house.event(event_id).state == "dead"
-    house.desk.replay([event_id], by="test")
+    house.desk.replay([event_id], by=Trusted("test"))
     house.dispatcher.drain()
     assert house.event(event_id).state == "failed"
 
@@ -574,7 +652,7 @@ def test_a_configuration_of_a_newer_release_stops_only_its_own_events(house: Hou
     with transaction(house.engine) as connection:
         connection.execute(update(tables.version).values(configuration={"from": "the future"}))
     declared = parse_declaration({"name": "other", "state": "published", "dags": ["process_order"]})
-    other = house.manager.apply([declared], by="test")[0].integration
+    other = house.manager.apply([declared], by=Trusted("test"))[0].integration
     house.integration_id, house.version_id = other.id, other.current.id
     (plain,) = house.accept('{"order": {"id": 1}}')
     house.dispatcher.dispatch_batch()
@@ -583,13 +661,13 @@ def test_a_configuration_of_a_newer_release_stops_only_its_own_events(house: Hou
 
 def test_unpublishing_is_not_resuming(house: House) -> None:
     """What a suspended integration holds stays held, until it is published again."""
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     (event_id,) = house.accept('{"order": {"id": 1}}')
     house.dispatcher.drain()
-    house.manager.unpublish("orders", by="test")
+    house.manager.unpublish("orders", by=Trusted("test"))
     house.housekeeping.release()
     assert house.dispatcher.drain().total == 0
-    house.manager.publish("orders", by="test")
+    house.manager.publish("orders", by=Trusted("test"))
     assert house.dispatcher.drain().dispatched == 1
     assert house.event(event_id).state == "dispatched"
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, insert, select, update
 
 from airflow_incoming.core.errors import Conflict, NotFound
 from airflow_incoming.core.fingerprint import fingerprint
-from airflow_incoming.core.integration import Configuration, parse_declaration
+from airflow_incoming.core.integration import parse_declaration
 from airflow_incoming.core.matching import parse_match
 from airflow_incoming.core.messages import Claim, Started
 from airflow_incoming.db import tables
@@ -22,11 +22,13 @@ from airflow_incoming.db.engine import reading
 from airflow_incoming.services import finding
 from airflow_incoming.services.manage import Bounds, Manager
 from airflow_incoming.services.replay import EventDesk
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import events
 from airflow_incoming.stores.dedup import InMemoryDedup, Known, Memory
 from airflow_incoming.stores.events import Criteria, id_at
 from airflow_incoming.stores.inbox import Inbox
 from airflow_incoming.stores.scan import Budget, scan
+from tests.contract.clerks import Airflow, Clerk
 from tests.contract.samples import NOW, WEEK, make_event
 
 EVERY = ("accepted", "held", "dispatched", "failed", "dead")
@@ -46,7 +48,7 @@ class Desk:
 
     def apply(self, name: str = "orders", **fields: Any) -> Any:
         declared = parse_declaration({"name": name, "state": "published", "dags": ["one"], **fields})
-        found = self.manager.apply([declared], by="test")[0].integration
+        found = self.manager.apply([declared], by=Trusted("test"))[0].integration
         self.integration_id, self.version_id = found.id, found.current.id
         return found
 
@@ -288,10 +290,22 @@ def test_the_story_of_a_hash(desk: Desk) -> None:
     assert claimed is not None
     assert (claimed.owner, claimed.first_seen_at, claimed.expires_at) == (event_id, NOW, NOW + WEEK)
     desk.memory.remember([Memory("c" * 64, Known(event_id, NOW), 2 * WEEK)])
+    desk.now = sent = NOW + timedelta(days=1)
     claimed = desk.desk.whole(event_id).story.claimed
     assert claimed is not None
-    assert NOW + 2 * WEEK - timedelta(minutes=1) < claimed.expires_at <= NOW + 2 * WEEK
+    assert sent + WEEK - timedelta(minutes=1) < claimed.expires_at <= sent + WEEK
     assert (whole.version, whole.story.is_own_hash, whole.story.is_certain) == (2, False, True)
+
+
+def test_a_hash_is_remembered_for_the_window_that_is_published_now(desk: Desk) -> None:
+    """Whatever window its own version has: who sends it once more asks under the published one."""
+    desk.apply(deduplication={"parameters": ["body.n"], "window": "7d"})
+    event_id = desk.send(claim=Claim(hash="f" * 64, window=WEEK))
+    desk.now = NOW + timedelta(minutes=1)
+    for window, until in (("1h", NOW + timedelta(hours=1)), ("30s", None), ("14d", NOW + 2 * WEEK)):
+        desk.apply(deduplication={"parameters": ["body.n"], "window": window})
+        claimed = desk.desk.whole(event_id).story.claimed
+        assert (claimed and claimed.expires_at) == until
 
 
 def test_a_hash_that_a_newer_event_owns(desk: Desk) -> None:
@@ -344,7 +358,7 @@ def test_a_dead_event_runs_under_what_was_repaired(desk: Desk) -> None:
     """Its DAG was named wrong; it is corrected, published, and the event is replayed."""
     dead = desk.send(state="dead")
     repaired = desk.apply(dags=["right"])
-    (done,) = desk.desk.replay([dead], by="test")
+    (done,) = desk.desk.replay([dead], by=Trusted("test"))
     assert done.action == "requeued"
     assert desk.column(dead, "version_id") == repaired.current.id
     assert (desk.column(dead, "state"), desk.column(dead, "error")) == ("accepted", None)
@@ -361,7 +375,7 @@ def test_replaying_with_deduplication(desk: Desk) -> None:
     never_claimed = desk.send({"id": 3})
     waiting = desk.send({"id": 5}, state="accepted")
     ids = [ran, failed, outdone, never_claimed, waiting]
-    done = {one.event_id: one for one in desk.desk.replay(ids, by="test", deduplicate=True)}
+    done = {one.event_id: one for one in desk.desk.replay(ids, by=Trusted("test"), deduplicate=True)}
     assert [done[event_id].action for event_id in ids] == [
         "duplicate",
         "requeued",
@@ -375,9 +389,9 @@ def test_replaying_with_deduplication(desk: Desk) -> None:
     assert desk.column(copy, "dedup_hash") == hashes[3]
     assert desk.memory.peek(hashes)[hashes[3]].known.event_id == copy
     # Once more, and the copy owns the hash.
-    (again,) = desk.desk.replay([never_claimed], by="test", deduplicate=True)
+    (again,) = desk.desk.replay([never_claimed], by=Trusted("test"), deduplicate=True)
     assert again.action == "duplicate"
-    (anyway,) = desk.desk.replay([never_claimed], by="test")
+    (anyway,) = desk.desk.replay([never_claimed], by=Trusted("test"))
     assert anyway.action == "copied"
 
 
@@ -385,7 +399,7 @@ def test_of_two_equal_events_one_is_replayed(desk: Desk) -> None:
     """In one batch as in two."""
     twins = [desk.send({"id": 1}, state="dead"), desk.send({"id": 1}, state="dead")]
     desk.apply(deduplication={"parameters": ["body.id"]})
-    done = desk.desk.replay(twins, by="test", deduplicate=True)
+    done = desk.desk.replay(twins, by=Trusted("test"), deduplicate=True)
     assert [one.action for one in done] == ["requeued", "duplicate"]
 
 
@@ -396,12 +410,12 @@ def test_redis_may_know_what_the_database_does_not_yet(desk: Desk) -> None:
     event_id = desk.send({"id": 1}, claim=Claim(hash=made, window=WEEK))
     desk.now = NOW + WEEK + timedelta(minutes=1)
     desk.memory.remember([Memory(made, Known(event_id, NOW), WEEK)])
-    before = desk.memory.peek([made])[made].remaining
-    (done,) = desk.desk.replay([event_id], by="test", deduplicate=True)
+    before = desk.memory.peek([made])[made].ago
+    (done,) = desk.desk.replay([event_id], by=Trusted("test"), deduplicate=True)
     assert done.action == "duplicate"
-    assert desk.memory.peek([made])[made].remaining <= before
-    desk.desk.forget(made, by="test")
-    (done,) = desk.desk.replay([event_id], by="test", deduplicate=True)
+    assert desk.memory.peek([made])[made].ago >= before
+    desk.desk.forget(made, by=Trusted("test"))
+    (done,) = desk.desk.replay([event_id], by=Trusted("test"), deduplicate=True)
     assert done.action == "copied"
 
 
@@ -409,9 +423,9 @@ def test_a_hash_made_of_a_secret_can_not_be_made_again(desk: Desk) -> None:
     """The event isn't run undeduplicated instead; without deduplication it runs."""
     event_id = desk.send(headers={"x-api-key": "[redacted]"}, state="dead")
     desk.apply(deduplication={"parameters": ["header.x-api-key", "body.n"]})
-    (done,) = desk.desk.replay([event_id], by="test", deduplicate=True)
+    (done,) = desk.desk.replay([event_id], by=Trusted("test"), deduplicate=True)
     assert (done.action, "x-api-key" in str(done.reason)) == ("refused", True)
-    assert desk.desk.replay([event_id], by="test")[0].action == "requeued"
+    assert desk.desk.replay([event_id], by=Trusted("test"))[0].action == "requeued"
 
 
 def test_replaying_all_that_match_in_steps(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,15 +435,12 @@ def test_replaying_all_that_match_in_steps(desk: Desk, monkeypatch: pytest.Monke
     desk.apply("other", dags=["forbidden"])
     refused = desk.send(integration="other", at=NOW - timedelta(seconds=1))
 
-    def refusal(configuration: Configuration) -> str | None:
-        return "forbidden" if "forbidden" in configuration.dags else None
-
+    Airflow(desk.engine)
+    who = Clerk(dags=frozenset({"one"}))
     upto = desk.desk.newest_now()
     cursor, done, steps = None, [], 0
     while steps == 0 or cursor is not None:
-        step = desk.desk.replay_step(
-            Criteria(), cursor=cursor, upto=upto, by="test", deduplicate=False, refusal=refusal
-        )
+        step = desk.desk.replay_step(Criteria(), cursor=cursor, upto=upto, by=who, deduplicate=False)
         done += step.done
         cursor = step.cursor
         steps += 1
@@ -444,7 +455,7 @@ def test_copies_come_after_the_bound_even_where_a_clock_lags(desk: Desk) -> None
     far = NOW + timedelta(days=9000)
     desk.send(at=NOW)
     step = desk.desk.replay_step(
-        Criteria(), cursor=None, upto=id_at(far), by="test", deduplicate=False, refusal=lambda _: None
+        Criteria(), cursor=None, upto=id_at(far), by=Trusted("test"), deduplicate=False
     )
     (done,) = step.done
     assert done.new_id is not None
@@ -455,7 +466,7 @@ def test_replays_of_an_event(desk: Desk) -> None:
     """An event names its copies, and a copy its event."""
     event_id = desk.send()
     desk.send()
-    (done,) = desk.desk.replay([event_id], by="test")
+    (done,) = desk.desk.replay([event_id], by=Trusted("test"))
     assert [copy.id for copy in desk.desk.whole(event_id).replays] == [done.new_id]
     assert done.new_id is not None
     assert desk.desk.show(done.new_id).replay_of == event_id
@@ -465,7 +476,7 @@ def test_replaying_what_is_not_there_replays_nothing(desk: Desk) -> None:
     """All or none."""
     event_id = desk.send(state="dead")
     with pytest.raises(NotFound):
-        desk.desk.replay([event_id, UUID(int=1)], by="test")
+        desk.desk.replay([event_id, UUID(int=1)], by=Trusted("test"))
     assert desk.column(event_id, "state") == "dead"
 
 

@@ -99,10 +99,11 @@ def test_slide_moves_a_claim_forward_but_never_back(engine: Engine) -> None:
 def test_forget(engine: Engine) -> None:
     """A forgotten hash is new again."""
     inbox = Inbox(engine)
-    inbox.append([make_event("3" * 64)], now=NOW)
+    first = make_event("3" * 64)
+    inbox.append([first], now=NOW)
     with transaction(engine) as connection:
-        assert forget(connection, "3" * 64) is True
-        assert forget(connection, "3" * 64) is False
+        assert forget(connection, "3" * 64) == first.id
+        assert forget(connection, "3" * 64) is None
     again = make_event("3" * 64)
     assert inbox.append([again], now=NOW)[again.id] == again.id
 
@@ -263,3 +264,47 @@ def test_large_bodies_are_compressed_fast_where_the_server_can(engine: Engine) -
         used = connection.exec_driver_sql("select pg_column_compression(body) from incoming_event").scalar()
         assert used == ("lz4" if can else "pglz")
         assert connection.exec_driver_sql("show default_toast_compression").scalar() == setting
+
+
+def owner_of(inbox: Inbox, hash_: str, *, window: timedelta, later: timedelta) -> UUID:
+    """Send once more, so much later, under a version with this window; return who owns the hash."""
+    event = make_event(hash_, window=window)
+    return inbox.append([event], now=NOW + later)[event.id]
+
+
+def test_a_shortened_window_counts_from_the_last_sending(engine: Engine) -> None:
+    """Not the window under which the claim was made counts, but that of the version that asks."""
+    inbox, seconds = Inbox(engine), timedelta(seconds=1)
+    first, other = make_event("4" * 64), make_event("5" * 64)
+    inbox.append([first, other], now=NOW)
+    short = 5 * seconds
+    assert owner_of(inbox, "4" * 64, window=short, later=4 * seconds) == first.id
+    assert owner_of(inbox, "4" * 64, window=short, later=8 * seconds) == first.id
+    second = owner_of(inbox, "4" * 64, window=short, later=13 * seconds)
+    assert second != first.id
+    assert owner_of(inbox, "4" * 64, window=short, later=17 * seconds) == second
+    # Whoever still asks under the version before is answered by that one's window.
+    assert owner_of(inbox, "5" * 64, window=WEEK, later=13 * seconds) == other.id
+
+
+def test_a_lengthened_window_counts_from_the_last_sending(engine: Engine) -> None:
+    """What was sent an hour ago is a duplicate again, as long as its claim is kept."""
+    inbox, hour = Inbox(engine), timedelta(hours=1)
+    first = make_event("6" * 64, window=timedelta(seconds=5))
+    inbox.append([first], now=NOW)
+    assert owner_of(inbox, "6" * 64, window=WEEK, later=hour) == first.id
+    assert owner_of(inbox, "6" * 64, window=WEEK, later=hour + timedelta(days=6)) == first.id
+
+
+def test_windows_side_by_side_have_one_owner(engine: Engine) -> None:
+    """Two processes that know of different versions decide one hash by one row."""
+    inbox, hash_ = Inbox(engine), "7" * 64
+    first = make_event(hash_)
+    inbox.append([first], now=NOW - timedelta(minutes=1))
+    events = [make_event(hash_, window=timedelta(seconds=5) if number % 2 else WEEK) for number in range(20)]
+    with ThreadPoolExecutor(10) as threads:
+        owners = list(threads.map(lambda event: inbox.append([event], now=NOW)[event.id], events))
+    won = [event.id for event, owner in zip(events, owners, strict=True) if owner == event.id]
+    assert len(won) <= 1
+    assert set(owners) <= {first.id, *won}
+    assert count(engine) == 1 + len(won)

@@ -19,6 +19,7 @@ from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFoun
 from airflow_incoming.core.integration import Auth
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import transaction
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import listening
 from tests.contract.receiving import House
 from workbench.processes import wait_until
@@ -58,32 +59,32 @@ def test_what_came_is_kept_as_the_sample(house: House) -> None:
     endpoint = house.apply()
     listener = house.listen().id
     with pytest.raises(Conflict):
-        house.listening.keep_sample("orders", listener, by="ada")
+        house.listening.keep_sample("orders", listener, by=Trusted("ada"))
     assert house.process.post(endpoint, b'{"a": 1}') == "captured"
-    kept = house.listening.keep_sample("orders", listener, by="ada")
+    kept = house.listening.keep_sample("orders", listener, by=Trusted("ada"))
     assert (kept.body, kept.kept_by) == ('{"a": 1}', "ada")
     assert house.listening.sample("orders") == kept
     assert house.listening.look("orders") is None
-    house.listening.drop_sample("orders", by="tess")
+    house.listening.drop_sample("orders", by=Trusted("tess"))
     assert house.listening.sample("orders") is None
     with pytest.raises(NotFound):
-        house.listening.keep_sample("other", listener, by="ada")
+        house.listening.keep_sample("other", listener, by=Trusted("ada"))
 
 
 def test_nobody_keeps_what_they_have_not_seen(house: House) -> None:
     """While one listens another can't; after that, what came for the one isn't what the other keeps."""
     endpoint = house.apply()
-    first = house.listening.start("orders", by="ada")
+    first = house.listening.start("orders", by=Trusted("ada"))
     with pytest.raises(Conflict, match="ada retrieves data here right now; try again in 90 s"):
-        house.listening.start("orders", by="bob")
-    assert house.listening.start("orders", by="ada").id != first.id
+        house.listening.start("orders", by=Trusted("bob"))
+    assert house.listening.start("orders", by=Trusted("ada")).id != first.id
     house.clock.advance(91)
-    second = house.listening.start("orders", by="bob")
+    second = house.listening.start("orders", by=Trusted("bob"))
     house.settle()
     assert house.process.post(endpoint, b'{"b": 2}') == "captured"
     with pytest.raises(Conflict):
-        house.listening.keep_sample("orders", first.id, by="ada")
-    assert house.listening.keep_sample("orders", second.id, by="bob").body == '{"b": 2}'
+        house.listening.keep_sample("orders", first.id, by=Trusted("ada"))
+    assert house.listening.keep_sample("orders", second.id, by=Trusted("bob")).body == '{"b": 2}'
 
 
 def test_an_earlier_event_is_made_the_sample(house: House) -> None:
@@ -92,14 +93,14 @@ def test_an_earlier_event_is_made_the_sample(house: House) -> None:
     house.apply("other")
     event_id = house.process.send(endpoint, b'{"b": 2}').result(20).event_id
     assert event_id is not None
-    house.listening.set_sample("orders", event_id, by="ada")
-    assert house.listening.set_sample("orders", event_id, by="bob").kept_by == "bob"
+    house.listening.set_sample("orders", event_id, by=Trusted("ada"))
+    assert house.listening.set_sample("orders", event_id, by=Trusted("bob")).kept_by == "bob"
     sample = house.listening.sample("orders")
     assert sample is not None
     assert (sample.body, sample.query) == ('{"b": 2}', "s=1")
     for name, chosen in (("other", event_id), ("orders", uuid4())):
         with pytest.raises(NotFound):
-            house.listening.set_sample(name, chosen, by="ada")
+            house.listening.set_sample(name, chosen, by=Trusted("ada"))
 
 
 def test_it_listens_to_whom_the_form_says(house: House) -> None:
@@ -128,13 +129,13 @@ def test_a_key_that_opens_nothing_is_refused_at_once(house: House) -> None:
     """Waiting for what can't come helps nobody; the field is named."""
     house.apply()
     house.bearer("old")
-    house.keys.revoke("old", by="test")
+    house.keys.revoke("old", by=Trusted("test"))
     for auth in (Auth(type="jwt"), Auth(type="jwt", api_key="none"), Auth(type="jwt", api_key="old")):
         with pytest.raises(InvalidConfiguration) as caught:
-            house.listening.start("orders", auth=auth, by="ada")
+            house.listening.start("orders", auth=auth, by=Trusted("ada"))
         assert caught.value.path == ("auth", "api_key")
     with pytest.raises(NotFound):
-        house.listening.start("other", by="ada")
+        house.listening.start("other", by=Trusted("ada"))
 
 
 @pytest.mark.parametrize("state", ["published", "suspended"])
@@ -172,7 +173,7 @@ def test_a_draft_that_goes_live_meanwhile_listens_to_its_senders_alone(house: Ho
     house.bearer("shop")
     endpoint = house.apply(auth={"type": "jwt", "api_key": "shop"})
     house.listen(auth=Auth(type="none"))
-    house.manager.publish("orders", by="test")
+    house.manager.publish("orders", by=Trusted("test"))
     house.settle()
     assert house.process.post(endpoint) == "unauthorized"
 
@@ -194,7 +195,7 @@ def test_stopping_is_noticed_even_before_it_is_known(house: House) -> None:
     endpoint = house.apply()
     house.listen()
     assert house.process.directory.fresh().listeners
-    house.listening.stop("orders", by="tess")
+    house.listening.stop("orders", by=Trusted("tess"))
     assert house.process.post(endpoint) == "not_found"
     assert house.listening.look("orders") is None
 
@@ -214,7 +215,7 @@ def test_many_may_start_at_once(house: House) -> None:
     """One of them listens in the end, and nobody meets an error."""
     house.apply()
     with ThreadPoolExecutor(8) as pool:
-        started = list(pool.map(lambda _: house.listening.start("orders", by="ada").id, range(8)))
+        started = list(pool.map(lambda _: house.listening.start("orders", by=Trusted("ada")).id, range(8)))
     assert house.listening.look("orders").id in started  # type: ignore[union-attr]
 
 
@@ -291,7 +292,7 @@ def test_deleting_leaves_nothing(house: House) -> None:
     endpoint = house.apply()
     listener = house.listen().id
     assert house.process.post(endpoint) == "captured"
-    house.listening.keep_sample("orders", listener, by="ada")
+    house.listening.keep_sample("orders", listener, by=Trusted("ada"))
     house.listen()
     integration_id = house.manager.show("orders").id
     with transaction(house.engine) as connection:

@@ -17,6 +17,7 @@ from airflow_incoming.db.engine import reading
 from airflow_incoming.services import discarding, housekeeping, manage
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.loop import DispatchLoop
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import queue
 from tests.contract.test_dispatch import House, TableLauncher
 from workbench.processes import wait_until
@@ -58,7 +59,7 @@ def states(house: House) -> list[str]:
 
 
 def hold(house: House, number: int) -> None:
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     house.accept(*[ORDER] * number)
     assert house.dispatcher.drain().held == number
 
@@ -67,7 +68,7 @@ def test_the_first_of_many_held_events_are_due_at_once(house: House, touched: li
     """Dispatchers release the others, some at a time, and say when there are more."""
     hold(house, 35)
     touched.clear()
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     assert states(house) == ["accepted"] * 10 + ["held"] * 25
     assert [house.housekeeping.release() for _ in range(4)] == [10, 10, 5, 0]
     assert max(touched) == FEW
@@ -95,20 +96,20 @@ def test_what_is_held_waits_for_nothing_else(house: House) -> None:
     house.launcher.errors["1"] = DispatchFailed("no DAG", retry=True, waiting_for="dag:process_order")
     house.accept(ORDER)
     assert house.dispatcher.drain().failed == 1
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     house.clock.now += timedelta(hours=2)
     assert house.dispatcher.drain().held == 1
     with reading(house.engine) as connection:
         assert queue.awaited(connection) == set()
     house.launcher.errors.clear()
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     assert house.dispatcher.drain().dispatched == 1
 
 
 def test_releases_go_on_between_batches(house: House) -> None:
     """Not two seconds later, and not all before anybody else's event."""
     hold(house, 35)
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     assert [house.housekeeping.tick() for _ in range(4)] == [True, True, True, False]
     assert states(house) == ["accepted"] * 35
 
@@ -116,7 +117,7 @@ def test_releases_go_on_between_batches(house: House) -> None:
 def test_a_drain_ends_when_all_of_them_ran(house: House) -> None:
     """As ``dispatch --once`` says: nothing is due any more."""
     hold(house, 35)
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     loop = DispatchLoop(house.dispatcher, house.housekeeping, interval=timedelta(seconds=30))
     assert loop.drain().dispatched == 35
 
@@ -124,8 +125,8 @@ def test_a_drain_ends_when_all_of_them_ran(house: House) -> None:
 def test_what_is_suspended_again_meanwhile_is_held_again(house: House) -> None:
     """Its events keep their place, and none is started."""
     hold(house, 15)
-    house.manager.resume("orders", by="test")
-    house.manager.suspend("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
+    house.manager.suspend("orders", by=Trusted("test"))
     assert house.housekeeping.release() == 0
     assert house.dispatcher.drain().held == 10
     assert states(house) == ["held"] * 15
@@ -134,7 +135,7 @@ def test_what_is_suspended_again_meanwhile_is_held_again(house: House) -> None:
 def test_a_deleted_integration_still_runs_all_that_it_held(house: House) -> None:
     """Its events are released though there is nothing left that could be resumed."""
     hold(house, 25)
-    assert house.manager.delete("orders", by="test") == 0
+    assert house.manager.delete("orders", by=Trusted("test")) == 0
     assert [house.housekeeping.release() for _ in range(3)] == [10, 5, 0]
     assert house.dispatcher.drain().dispatched == 25
 
@@ -144,7 +145,7 @@ def test_many_events_are_discarded_in_pieces(house: House, touched: list[int]) -
     hold(house, 25)
     house.accept(*[ORDER] * 10)
     touched.clear()
-    assert house.manager.delete("orders", by="test", discard_pending=True) == 35
+    assert house.manager.delete("orders", by=Trusted("test"), discard_pending=True) == 35
     assert max(touched) == FEW
     assert states(house) == ["dead"] * 35
     with pytest.raises(NotFound):
@@ -164,12 +165,12 @@ def test_discarding_that_breaks_off_starts_nothing(house: House, monkeypatch: py
 
     monkeypatch.setattr(queue, "discard", discard_twice)
     with pytest.raises(DatabaseUnavailable):
-        house.manager.delete("orders", by="test", discard_pending=True)
+        house.manager.delete("orders", by=Trusted("test"), discard_pending=True)
     left = house.manager.show("orders")
     assert (left.published, left.suspended) == (None, True)
     assert house.dispatcher.drain().dispatched == 0
     assert states(house) == ["dead"] * 20 + ["held"] * 15
-    assert house.manager.delete("orders", by="test", discard_pending=True) == 15
+    assert house.manager.delete("orders", by=Trusted("test"), discard_pending=True) == 15
     assert (house.dispatcher.drain().total, house.housekeeping.release()) == (0, 0)
 
 
@@ -191,7 +192,7 @@ def test_discarding_while_dispatchers_run(house: House) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(drain, number) for number in range(3)]
-        discarded = pool.submit(house.manager.delete, "orders", by="test", discard_pending=True)
+        discarded = pool.submit(house.manager.delete, "orders", by=Trusted("test"), discard_pending=True)
         dispatched = sum(one.result() for one in running)
     assert dispatched + discarded.result() == 200
     dispatched_ids = {event_id for event_id in ids if house.event(event_id).state == "dispatched"}
@@ -214,8 +215,8 @@ def test_resuming_and_suspending_while_dispatchers_run(house: House) -> None:
         running = [pool.submit(run, number) for number in range(2)]
         try:
             for _ in range(10):
-                house.manager.suspend("orders", by="test")
-                house.manager.resume("orders", by="test")
+                house.manager.suspend("orders", by=Trusted("test"))
+                house.manager.resume("orders", by=Trusted("test"))
             wait_until(lambda: states(house) == ["dispatched"] * 100, seconds=30, what="the events")
         finally:
             done.set()

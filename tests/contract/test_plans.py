@@ -18,7 +18,7 @@ from airflow_incoming.db import tables
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.db.tables import metadata
 from airflow_incoming.services.finding import find
-from airflow_incoming.stores import events, queue, silence
+from airflow_incoming.stores import events, inbox, queue, silence
 from airflow_incoming.stores.events import Criteria, id_at
 from airflow_incoming.stores.scan import Budget, scan
 from workbench.postgres import PostgresServer
@@ -146,9 +146,9 @@ DISPATCHER: dict[str, Callable[[Connection], Any]] = {
     "mark_dead": lambda c: queue.mark_dead(c, newest(c, 1)[0], error="e", now=NOW),
     "hold": lambda c: queue.hold(c, newest(c, 100)),
     "held_for_nothing": lambda c: queue.held_for_nothing(c),
-    "release_held": lambda c: queue.release_held(c, "orders1", NOW, limit=500),
-    "release_held: nothing": lambda c: queue.release_held(c, "nothing", NOW, limit=500),
-    "release_held: many": lambda c: queue.release_held(c, "stopped", NOW, limit=500),
+    "release_held": lambda c: queue.release_held(c, OWNER, "orders1", NOW, limit=500),
+    "release_held: nothing": lambda c: queue.release_held(c, OWNER, "nothing", NOW, limit=500),
+    "release_held: many": lambda c: queue.release_held(c, OWNER, "stopped", NOW, limit=500),
     "pending_ids": lambda c: queue.pending_ids(c, OWNER, "orders1", limit=500),
     "discard": lambda c: queue.discard(c, newest(c, 500), "e", NOW),
     "states_present": lambda c: queue.states_present(c, ("failed", "held", "nothing")),
@@ -160,7 +160,7 @@ DISPATCHER: dict[str, Callable[[Connection], Any]] = {
     "purge_events: nothing": lambda c: queue.purge_events(
         c, state="dead", before=NOW - timedelta(days=1), limit=500
     ),
-    "purge_claims": lambda c: queue.purge_claims(c, before=NOW + timedelta(minutes=20), limit=500),
+    "purge_claims": lambda c: inbox.purge_claims(c, before=NOW + timedelta(minutes=20), limit=500),
 }
 
 PAGES: dict[str, Criteria] = {

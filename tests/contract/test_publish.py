@@ -18,6 +18,7 @@ from airflow_incoming.db.engine import transaction
 from airflow_incoming.services.dispatch import Dispatcher
 from airflow_incoming.services.housekeeping import Housekeeping
 from airflow_incoming.services.publish import Publisher
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores.redis_connection import connect
 from airflow_incoming.stores.stream import InMemoryStream, RedisStream
 from tests.contract.samples import WEEK
@@ -94,7 +95,7 @@ def test_what_airflow_can_not_carry_is_marked_and_left_out(house: House) -> None
     if house.engine.dialect.name != "sqlite":
         pytest.skip("this database can't hold such text")
     declared = parse_declaration({"name": "orders", "state": "published", "headers": ["x-shop"]})
-    house.version_id = house.manager.apply([declared], by="test")[0].integration.current.id
+    house.version_id = house.manager.apply([declared], by=Trusted("test"))[0].integration.current.id
     first, bad, last = house.accept("{}", "{}", "{}")
     with transaction(house.engine) as connection:
         of_bad = update(tables.event).where(tables.event.c.id == bad)
@@ -141,11 +142,11 @@ def test_a_commit_that_fails_publishes_again(house: House, monkeypatch: pytest.M
 
 def test_held_events_are_published_when_they_are_released(house: House) -> None:
     """A suspended integration shows its events to nobody."""
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     ids = house.accept('{"order": {"id": 1}}')
     house.dispatcher.drain()
     assert house.published() == []
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     house.dispatcher.drain()
     assert house.published() == ids
 
@@ -154,7 +155,7 @@ def test_a_replay_is_published_with_an_id_of_its_own(house: House) -> None:
     """It is another event."""
     (event_id,) = house.accept('{"order": {"id": 1}}')
     house.dispatcher.drain()
-    house.desk.replay([event_id], by="test")
+    house.desk.replay([event_id], by=Trusted("test"))
     house.dispatcher.drain()
     first, copy = house.published()
     assert first == event_id != copy

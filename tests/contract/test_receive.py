@@ -11,11 +11,22 @@ from typing import Any
 
 import pytest
 
+from airflow_incoming.core import admission
 from airflow_incoming.core.admission import AdmissionPolicy
-from airflow_incoming.core.errors import DatabaseUnavailable, Overloaded, RateLimited, Stopping, Undecided
+from airflow_incoming.core.errors import (
+    BodyTooLarge,
+    DatabaseUnavailable,
+    EndpointNotFound,
+    Overloaded,
+    RateLimited,
+    Stopping,
+    Unauthorized,
+    Undecided,
+    UnsupportedMediaType,
+)
 from airflow_incoming.core.integration import parse_configuration
-from airflow_incoming.core.messages import Endpoint, Event, Outcome, Request
-from airflow_incoming.core.tokens import TokenPolicy
+from airflow_incoming.core.messages import Endpoint, Event, LiveSecret, Outcome, Request, VerificationKey
+from airflow_incoming.core.tokens import TokenPolicy, mint
 from airflow_incoming.core.units import Rate
 from airflow_incoming.services.rates import Rates
 from airflow_incoming.services.receive import (
@@ -42,6 +53,9 @@ class HangingDirectory:
     def current(self) -> Snapshot | None:
         return self.known
 
+    def refresh_soon(self) -> None:
+        pass
+
     def fresh(self) -> Snapshot:
         if not self.answers.wait(10):
             raise DatabaseUnavailable
@@ -62,13 +76,16 @@ class Taker:
 
 
 class Bystander:
-    """Takes no note of anything."""
+    """Takes note of refusals."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, type[Exception], str | None, int]] = []
 
     def settled(self, event: Event, size: int, future: Future[Outcome]) -> None:
         pass
 
     def refused(self, path: str, error: Exception, *, remote: str | None, size: int) -> None:
-        pass
+        self.noted.append((path, type(error), remote, size))
 
 
 class House:
@@ -83,6 +100,7 @@ class House:
         )
         self.directory = HangingDirectory(endpoint)
         self.taker = Taker()
+        self.bystander = Bystander()
         self.seconds = 0.0
         self.rates = rates or Rates(None, monotonic=lambda: self.seconds)
         policy = AdmissionPolicy(
@@ -95,7 +113,7 @@ class House:
             self.taker,
             policy,
             capturing=unused,
-            tally=Bystander(),
+            tally=self.bystander,
             clock=lambda: NOW,
             rates=self.rates,
             failure_rate=Rate(10, 60),
@@ -254,3 +272,85 @@ def test_a_small_request_never_waits_behind_large_ones(large: bytes, house: Hous
     assert not any(one.done() for one in (*stuck_ones, *waiting))
     released.set()
     assert {one.result(10).status for one in (*stuck_ones, *waiting)} == {"accepted"}
+
+
+KEYED = Endpoint(
+    endpoint_id="k",
+    integration_id=INTEGRATION,
+    name="keyed",
+    version_id=VERSION,
+    configuration=parse_configuration({"auth": {"type": "jwt", "api_key": "shop"}, "limits": {"body": 10}}),
+    key=VerificationKey(key_id="shop", secrets=(LiveSecret(secret=b"s" * 32),)),
+)
+
+
+@pytest.fixture
+def knowing(house: House) -> House:
+    """A house that knows an open endpoint, ``e``, and one with JWT, ``k``."""
+    snapshot = house.directory.snapshot
+    house.directory.known = replace(snapshot, endpoints={**snapshot.endpoints, "k": KEYED})
+    return house
+
+
+def bearer() -> dict[str, str]:
+    return {**JSON, "authorization": f"Bearer {mint('shop', b's' * 32, TokenPolicy(), now=NOW)}"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint_id", "headers", "error"),
+    [
+        ("nobody", JSON, EndpointNotFound),
+        ("k", JSON, Unauthorized),
+        ("k", {**JSON, "authorization": "Bearer a.b.c"}, Unauthorized),
+        ("k", {}, Unauthorized),
+        ("e", {}, UnsupportedMediaType),
+        ("e", {**JSON, "content-encoding": "gzip"}, UnsupportedMediaType),
+        ("k", bearer(), BodyTooLarge),
+        ("k", {**bearer(), "content-type": "text/x"}, UnsupportedMediaType),
+    ],
+)
+def test_a_head_is_refused_as_the_whole_request_would_be(
+    knowing: House, endpoint_id: str, headers: dict[str, str], error: type[Exception]
+) -> None:
+    """The same error, noted with the same size, for what the body is changes nothing."""
+    whole = Request(endpoint_id=endpoint_id, body=b'{"a": "longer"}', headers=headers, remote="192.0.2.1")
+    head = replace(whole, body=b"", announced=len(whole.body))
+    screened = knowing.receiver.screen(head)
+    assert isinstance(screened, Future)
+    told = [type(future.exception(5)) for future in (screened, knowing.receiver.receive(whole))]
+    assert told == [error, error]
+    assert knowing.bystander.noted == [(endpoint_id, error, "192.0.2.1", 15)] * 2
+
+
+def test_failed_heads_are_counted_as_failed_requests_are(knowing: House) -> None:
+    """Ten a minute of an address, whatever of each was read."""
+    head = Request(endpoint_id="k", body=b"", headers=JSON, remote="192.0.2.1")
+    told = []
+    for look in (knowing.receiver.screen, knowing.receiver.receive) * 6:
+        future = look(head)
+        assert isinstance(future, Future)
+        told.append(type(future.exception(5)))
+    assert told == [Unauthorized] * 10 + [RateLimited] * 2
+
+
+def test_a_head_that_is_let_in_is_not_looked_at_again(knowing: House) -> None:
+    """Unless the endpoint has become another since; nobody outside says what was let in."""
+    head = Request(endpoint_id="k", body=b"", headers=bearer(), announced=8)
+    assert knowing.receiver.screen(head) is KEYED
+    whole = replace(head, body=b'{"a": 1}', headers=JSON)
+    assert knowing.receiver.receive(replace(whole, admitted=KEYED)).result(5).status == "accepted"
+    for other in (None, replace(KEYED)):
+        with pytest.raises(Unauthorized):
+            knowing.receiver.receive(replace(whole, admitted=other)).result(5)
+
+
+def test_a_head_waits_for_its_body_where_the_directory_is_stale_or_the_scheme_needs_it(
+    knowing: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then nothing is decided, and nothing noted."""
+    head = Request(endpoint_id="k", body=b"", headers=JSON)
+    monkeypatch.setattr(admission, "PROVEN_BY_HEAD", frozenset({"none"}))
+    assert knowing.receiver.screen(head) is None
+    knowing.directory.known = None
+    assert knowing.receiver.screen(replace(head, endpoint_id="nobody")) is None
+    assert knowing.bystander.noted == []

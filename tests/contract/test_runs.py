@@ -74,8 +74,8 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     supervisor.stop()
 
 
-def refused(status: int, message: str) -> dict[str, Any]:
-    detail = {"status_code": status, "detail": {"detail": {"reason": "value_error", "message": message}}}
+def refused(status: int, message: str, reason: str = "value_error") -> dict[str, Any]:
+    detail = {"status_code": status, "detail": {"detail": {"reason": reason, "message": message}}}
     return {"type": "ErrorResponse", "error": "API_SERVER_ERROR", "detail": detail}
 
 
@@ -117,13 +117,13 @@ def test_refused_by_params(supervisor: Supervisor, param: Param, value: Any, sai
 
 def test_refused_otherwise(supervisor: Supervisor) -> None:
     """What a retry may mend is told apart from what it can't, and from what nobody knows."""
-    supervisor.error = refused(404, "no")
+    supervisor.error = refused(404, "no", "not_found")
     with pytest.raises(RunRefused, match="There is no DAG 'dag'"):
         runs.create_run("dag", "mine", {})
     supervisor.error = refused(400, "Dag has import errors")
     with pytest.raises(RunRefused, match="refuses a run of DAG 'dag': Dag has import errors") as caught:
         runs.create_run("dag", "mine", {})
     assert not isinstance(caught.value, PayloadRefused)
-    supervisor.error = refused(503, "down")
+    supervisor.error = refused(503, "down", "")
     with pytest.raises(RunUncertain, match=r"\(down\)\. Retry this task"):
         runs.create_run("dag", "mine", {})

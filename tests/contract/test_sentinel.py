@@ -83,8 +83,14 @@ def test_after_a_failover_the_new_primary_is_asked(tmp_path: Path) -> None:
             memory.remember([Memory("aa", KNOWN, WEEK)])
             assert memory.look({"aa": WEEK}) == {"aa": KNOWN}
             sentinel = redis.Redis(port=port, decode_responses=True)
-            wait_until(lambda: sentinel.sentinel_slaves("hooks"), seconds=30, what="the replica to be found")
-            sentinel.execute_command("SENTINEL FAILOVER", "hooks")
+
+            def fails_over() -> bool:
+                try:
+                    return bool(sentinel.execute_command("SENTINEL FAILOVER", "hooks"))
+                except redis.ResponseError:  # the replica isn't known yet, or not yet known to be good
+                    return False
+
+            wait_until(fails_over, seconds=30, what="the replica to be found good")
             wait_until(lambda: old.client().role()[0] == b"slave", seconds=30, what="the failover")
             assert memory.look({"aa": WEEK}) == {"aa": KNOWN}
             memory.remember([Memory("bb", KNOWN, WEEK)])

@@ -14,6 +14,7 @@ from airflow_incoming.db import tables
 from airflow_incoming.db.engine import transaction
 from airflow_incoming.services.gauges import measure
 from airflow_incoming.services.housekeeping import Housekeeping
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import silence
 from tests.contract.receiving import House
 from tests.contract.samples import WEEK
@@ -145,11 +146,11 @@ def test_publishing_begins_anew(house: House) -> None:
     assert house.process.post(endpoint) == "accepted"
     house.clock.advance(3600)
     house.apply(state="published", title="another")
-    house.manager.suspend("orders", by="test")
+    house.manager.suspend("orders", by=Trusted("test"))
     assert heard(house).published_at == first
-    house.manager.resume("orders", by="test")
+    house.manager.resume("orders", by=Trusted("test"))
     assert heard(house).published_at == first
-    house.manager.unpublish("orders", by="test")
+    house.manager.unpublish("orders", by=Trusted("test"))
     assert heard(house).silent_since is None
     house.clock.advance(30 * 86400)
     again = house.clock.now
@@ -164,7 +165,7 @@ def test_a_deleted_integration_leaves_nothing_to_its_namesake(
     endpoint = house.apply(state="published")
     assert house.process.post(endpoint) == "accepted"
     housekeeping.purge()
-    house.manager.delete("orders", by="test")
+    house.manager.delete("orders", by=Trusted("test"))
     assert remembered(house) == []
     house.apply(state="published")
     assert kept(house) == 1

@@ -16,6 +16,7 @@ from airflow_incoming.core.records import RequestRecord
 from airflow_incoming.db import tables
 from airflow_incoming.db.engine import transaction
 from airflow_incoming.services import tally
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import requests
 from tests.contract.receiving import House
 from tests.contract.samples import NOW
@@ -161,7 +162,7 @@ def test_what_the_guard_refuses_is_known_by_its_path(house: House) -> None:
 
 def test_wrong_api_keys_are_remembered(house: House) -> None:
     """Not the key, but what was wrong with it, and from where."""
-    made = house.keys.create("shop", by="test").api_key
+    made = house.keys.create("shop", by=Trusted("test")).api_key
     house.settle()
     wrong = made[:-1] + ("A" if made[-1] != "A" else "B")
     for api_key in (wrong, *["inc_nonsense"] * 9):

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import re
+import resource
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from airflow_incoming.db.engine import make_engine, reading
 from airflow_incoming.services.checks import Bounds
 from airflow_incoming.services.keys import KeyManager
 from airflow_incoming.services.manage import Manager
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.stores import keys
 from tests.house import JSON, House
 from workbench.processes import Process
@@ -33,6 +35,8 @@ NATIVE, FLASK, SERVE = 0, 1, 2
 RECEIVERS = {"native": NATIVE, "flask": FLASK, "serve": SERVE}
 #: Seconds in which the body of a request must have arrived.
 BODY_TIMEOUT = 3
+#: Files that the api-server may have open: what a service of systemd or a login may, unless told otherwise.
+FILES = 1024
 OPTIONS = {
     "incoming.trusted_proxies": "127.0.0.1",
     "incoming.body_timeout": f"{BODY_TIMEOUT}s",
@@ -78,11 +82,11 @@ class Siege:
 
     def apply(self, *declarations: Mapping[str, Any]) -> None:
         parsed = [parse_declaration({"state": "published", "dags": ["one"], **each}) for each in declarations]
-        for change in self.manager.apply(parsed, by="test"):
+        for change in self.manager.apply(parsed, by=Trusted("test")):
             self.house.endpoints[change.integration.name] = change.integration.endpoint_id
 
     def make_key(self, name: str) -> None:
-        self.api_keys[name] = self.keys.create(name, by="test").api_key
+        self.api_keys[name] = self.keys.create(name, by=Trusted("test")).api_key
 
     def secret(self, name: str) -> bytes:
         """Return the newest signing secret of a key: what no stranger has."""
@@ -183,6 +187,17 @@ def parsed(answered: bytes) -> httpx.Response | None:
     return httpx.Response(int(status.split()[1]), headers=headers, content=body)  # type: ignore[arg-type]
 
 
+@contextmanager
+def files(most: int) -> Iterator[None]:
+    """Let what is started inside the block have so many files open."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 def open_siege(house: House) -> Siege:
     """Return the house with its servers started, keys made and integrations published."""
     engine = make_engine(house.airflow.database)
@@ -196,7 +211,9 @@ def open_siege(house: House) -> Siege:
         {"name": "rated", "limits": {"rate": "7/h"}},
         *({"name": name, "auth": {"type": "jwt", "api_key": name}} for name in siege.api_keys),
     )
-    siege.servers = [house.api_server(), house.serve()]
+    with files(FILES):
+        siege.servers = [house.api_server()]
+    siege.servers.append(house.serve())
     house.receive.insert(FLASK, f"{house.airflow.url}/pluginsv2/incoming")
     for name, api_key in siege.api_keys.items():
         siege.tokens[name] = siege.ask_token(NATIVE, api_key).json()["token"]

@@ -178,6 +178,33 @@ def test_each_user_may_do_what_was_granted_and_nothing_else(
                     assert status == 403, f"{user} got {status} for {route}"
 
 
+def test_a_csrf_token_is_good_for_one_user_alone(house: House, kind: str) -> None:
+    """Not for who signs in next with the same browser, nor with the cookie that belongs to it."""
+    first, second = ("op", "admin") if kind == "simple" else ("viewer", "admin")
+    path = "/incoming-ui/integrations/orders/suspend"
+    house.apply({"name": "orders", "state": "published", "dags": ["one"]})
+    with client(house, first) as session:
+        token = session.get("/incoming-ui/csrf").json()["csrf_token"]
+        assert session.post(path, headers={"X-CSRFToken": token}).status_code in (303, 403)
+        house.apply({"name": "orders", "state": "published", "dags": ["one"]})
+        session.cookies.set("_token", house.airflow.token(second))
+        refused = session.post(path, headers={"X-CSRFToken": token})
+        assert (refused.status_code, f"do it as {second}" in refused.text) == (400, True)
+        assert show(house, "orders")["state"] == "published"
+        anew = session.get("/incoming-ui/csrf").json()["csrf_token"]
+        assert session.post(path, headers={"X-CSRFToken": token}).status_code == 400
+        assert session.post(path, headers={"X-CSRFToken": anew}).status_code == 303
+        session.cookies.set("_token", house.airflow.token(second))  # signed in once more, as the same
+        house.apply({"name": "orders", "state": "published", "dags": ["one"]})
+        assert session.post(path, headers={"X-CSRFToken": anew}).status_code == 303
+    house.apply({"name": "orders", "state": "published", "dags": ["one"]})
+
+
+def show(house: House, name: str) -> dict[str, object]:
+    found: dict[str, object] = house.airflow.result("incoming", "show", name)
+    return found
+
+
 def test_what_no_view_answers_is_answered_by_us(house: House) -> None:
     """Unknown paths, other methods, files that aren't there: our page, not Airflow's inside its own frame."""
     with client(house, "admin") as session:

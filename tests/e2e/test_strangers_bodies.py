@@ -409,9 +409,8 @@ def test_idle_and_slow_connections_leave_everything_usable(siege: Siege) -> None
     with ExitStack() as stack:
         open_many(siege, stack, 300, lambda _: b"")
         heads = open_many(siege, stack, 90, lambda receiver: siege.head(receiver, "open")[:-2])
-        bodies = open_many(
-            siege, stack, 90, lambda receiver: siege.head(receiver, "open", b"Content-Length: 9") + b"\r\n{"
-        )
+        lines = (b"Content-Type: application/json", b"Content-Length: 9")
+        bodies = open_many(siege, stack, 90, lambda receiver: siege.head(receiver, "open", *lines) + b"\r\n{")
         end = time.monotonic() + BODY_TIMEOUT - 1
         slowest = [usable(siege)]
         while time.monotonic() < end:

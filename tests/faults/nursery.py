@@ -180,7 +180,7 @@ def _forget_the_database() -> None:
 
     from airflow_incoming import bootstrap
 
-    for configured in (bootstrap.settings, bootstrap.engine, bootstrap.memory):
+    for configured in (bootstrap.settings, bootstrap.engine):
         configured.cache_clear()
     settings.dispose_orm(do_log=False)
     settings.configure_vars()

@@ -157,11 +157,18 @@ def test_the_flattener_of_the_tests() -> None:
 # Products that break a promise, in processes of their own. What breaks is what the name says.
 
 
+def trusts_redis(stage: Stage, *, receiver: int) -> bool:
+    """Send an order that isn't in the ledger; tell whether Redis knows it then."""
+    stage.house.post("orders", {"order": {"id": str(uuid.uuid4())}}, receiver=receiver)
+    return bool(stage.redis_client.keys(f"*:dedup:{'?' * 64}"))
+
+
 def test_known_before_commit(stage: Stage) -> None:
     """The receiver dies between Redis and COMMIT: the retry is answered 204, and nothing ever runs."""
     victim = stage.serve(die_at=("intake: events in hand, not stored", 1), variant="known before commit")
     stage.serve()
     stage.wait_for_receivers()
+    wait_until(lambda: trusts_redis(stage, receiver=1), seconds=20, what="the other receiver to trust Redis")
     client = Client(stage.ledger, {})
     key = str(uuid.uuid4())
     first, second = (f"{base}/{stage.house.endpoints['orders']}" for base in stage.house.receive)

@@ -20,6 +20,7 @@ from airflow_incoming.services.consumers import discovery, sweep, undelivered
 from airflow_incoming.services.launch import launcher, lookup, rows, singly, together
 from airflow_incoming.stores import inbox, queue
 from airflow_incoming.stores.dedup import Known, Memory
+from airflow_incoming.stores.own_memory import OwnMemory
 
 #: Seconds by which a step is held up, so that the other process is sure to come between.
 MOMENT = 0.3
@@ -42,8 +43,10 @@ def known_before_commit() -> None:
 
     def append(self: inbox.Inbox, events: Any, *, now: datetime) -> Any:
         memory = told[-1]._memory
-        assert memory is not None
-        memory.remember(
+        assert isinstance(memory, OwnMemory)
+        found = memory._find()
+        assert found is not None
+        memory._memory(found[0]).remember(
             Memory(event.claim.hash, Known(event.id, now), event.claim.window)
             for event in events
             if event.claim is not None

@@ -188,3 +188,43 @@ assert set(conf.configuration_description["incoming"]["options"]) == set(OPTIONS
 assert read_settings(lambda name: conf.get("incoming", name)) == read_settings(lambda name: None)
 """,
     )
+
+
+def test_claims_of_the_release_before_are_decided_by_when_they_were_last_seen(
+    url: str, tmp_path: Path
+) -> None:
+    """They are as they were, and the way down and up again only forgets whose the hashes in Redis are."""
+    run(
+        url,
+        tmp_path,
+        """
+from alembic import command
+from datetime import datetime, timedelta, timezone
+from uuid import UUID
+from sqlalchemy import insert, select
+from airflow_incoming.db.tables import dedup
+from airflow_incoming.core.messages import Claim, Event
+from airflow_incoming.stores import inbox
+from airflow_incoming.db.engine import make_engine, transaction
+now, week = datetime(2026, 3, 1, tzinfo=timezone.utc), timedelta(days=7)
+command.upgrade(manager().get_alembic_config(), "0006")
+assert "incoming_installation" not in tables()
+with engine.begin() as connection:
+    connection.execute(insert(dedup), [dict(hash=hash_, integration_id=UUID(int=1), event_id=UUID(int=2),
+        first_seen_at=now, last_seen_at=now, expires_at=now + week) for hash_ in "ab"])
+manager().upgradedb(use_migration_files=True)
+def claim(hash_, window, later):
+    event = Event(id=UUID(int=3), integration_id=UUID(int=1), integration="x", version_id=UUID(int=1),
+        received_at=now, body="", headers={}, claim=Claim(hash=hash_, window=window))
+    with transaction(make_engine(engine.url.render_as_string(hide_password=False))) as connection:
+        return inbox.claim(connection, [event], now=now + later)[event.id]
+assert claim("a", timedelta(seconds=5), timedelta(seconds=10)) == UUID(int=3)
+assert claim("b", week, timedelta(days=6)) == UUID(int=2)
+command.downgrade(manager().get_alembic_config(), "0006")
+assert "incoming_installation" not in tables()
+with engine.connect() as connection:
+    assert len(connection.execute(select(dedup)).all()) == 2
+manager().upgradedb(use_migration_files=True)
+assert compare() == [], compare()
+""",
+    )

@@ -45,7 +45,7 @@ class AirflowLauncher:
             lock_assets(session, assets)
 
     def prepare(self, session: Session, pending: Sequence[PendingEvent]) -> None:
-        """Look up all targets of a batch: three statements, and none where no event has such targets."""
+        """Look up all targets of a batch: three statements, with teams five; none without such targets."""
         self._batch = look_up(session, pending)
 
     def launch_together(
@@ -80,6 +80,7 @@ class AirflowLauncher:
         missing = [dag_id for dag_id in configuration.dags if (dag_id, run_id) not in batch.runs]
         for dag_id in missing:
             state = batch.dags.get(dag_id)
+            batch.expect_bound(one.event, dag_id)
             dag = self._catalog.get(session, dag_id, state)
             try:
                 create_run(session, one, dag, state)

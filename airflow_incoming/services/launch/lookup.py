@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from uuid import UUID
 
 from airflow.models.asset import AssetModel
 from airflow.models.dagrun import DagRun
@@ -15,6 +16,8 @@ from sqlalchemy.orm import Session
 from airflow_incoming.core.messages import Event, PendingEvent, Started
 from airflow_incoming.services.asset_catalog import active_assets, stored_uri
 from airflow_incoming.services.dag_catalog import DagState, dag_states
+from airflow_incoming.services.teams import Teams, enabled, expect_bound, teams_of
+from airflow_incoming.stores import integrations
 
 
 def run_id_of(event: Event) -> str:
@@ -43,12 +46,23 @@ def started_by(one: PendingEvent) -> tuple[Started, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """The targets of some events: states of the DAGs, runs that exist already, active assets."""
+    """The targets of some events: states of the DAGs, runs that exist already, active assets.
+
+    ``teams`` are those of the DAGs, where Airflow has any; ``bound`` those that versions remember.
+    """
 
     run_ids: frozenset[str]
     dags: Mapping[str, DagState]
     runs: frozenset[tuple[str, str]]
     assets: Mapping[str, SerializedAssetUniqueKey]
+    teams: Teams = field(default_factory=dict)
+    bound: Mapping[UUID, Teams] = field(default_factory=dict)
+
+    def expect_bound(self, event: Event, dag_id: str) -> None:
+        """Raise DispatchFailed where a DAG isn't known to have the team of when its version was published."""
+        if dag_id in self.teams:
+            bound = self.bound.get(event.version_id)
+            expect_bound(dag_id, self.teams[dag_id], bound, event.version_id)
 
 
 NOTHING = Batch(run_ids=frozenset(), dags={}, runs=frozenset(), assets={})
@@ -74,7 +88,10 @@ def lock_assets(session: Session, targets: Collection[str]) -> None:
 
 
 def look_up(session: Session, pending: Sequence[PendingEvent]) -> Batch:
-    """Return what there is: three statements, and none where no event has such targets."""
+    """Return what there is: three statements, and none where no event has such targets.
+
+    Where Airflow has teams, two more.
+    """
     dag_ids = {dag_id for one in pending for dag_id in one.configuration.dags}
     targets = {target for one in pending for target in one.configuration.assets}
     run_ids = frozenset(run_id_of(one.event) for one in pending)
@@ -84,6 +101,16 @@ def look_up(session: Session, pending: Sequence[PendingEvent]) -> Batch:
             select(DagRun.dag_id, DagRun.run_id).where(DagRun.dag_id.in_(dag_ids), DagRun.run_id.in_(run_ids))
         )
         runs = frozenset((dag_id, run_id) for dag_id, run_id in found)
+    teams: Teams = {}
+    bound: Mapping[UUID, Teams] = {}
+    if dag_ids and enabled():
+        teams = teams_of(session.connection(), dag_ids)
+        bound = integrations.read_teams(session.connection(), {one.event.version_id for one in pending})
     return Batch(
-        run_ids=run_ids, dags=dag_states(session, dag_ids), runs=runs, assets=active_assets(session, targets)
+        run_ids=run_ids,
+        dags=dag_states(session, dag_ids),
+        runs=runs,
+        assets=active_assets(session, targets),
+        teams=teams,
+        bound=bound,
     )

@@ -59,6 +59,7 @@ class Together:
     def _plan_run(self, session: Session, one: PendingEvent, dag_id: str, batch: Batch) -> PlannedRun | None:
         state = batch.dags.get(dag_id)
         try:
+            batch.expect_bound(one.event, dag_id)
             dag = self._catalog.get(session, dag_id, state)
             plan = self._plans.plan(dag, state) if state is not None else None
             if plan is not None and len(dag.params) > 0:

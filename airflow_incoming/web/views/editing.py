@@ -12,10 +12,10 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.records import ApiKey
 from airflow_incoming.core.units import format_size
 from airflow_incoming.services.readiness import Readiness
+from airflow_incoming.services.rights import refusals
 from airflow_incoming.web.views import snippets
 from airflow_incoming.web.views.editing_data import EditingData
 from airflow_incoming.web.views.editor_form import PLACES, TITLES, read_form, section_of
-from airflow_incoming.web.views.editor_rights import refusals
 from airflow_incoming.web.views.icons import builtin_icons
 
 
@@ -132,17 +132,19 @@ class Editing(EditingData):
     def refused_targets(self) -> tuple[str, ...]:
         """Why the visitor may not start all of the chosen targets, as sentences."""
         wanted = Configuration(dags=self.values.dag, assets=self.values.asset_list)
-        return refusals(self._visitor, (wanted,))
+        return refusals(self._visitor, self._services.manager().stakes_of_draft(self.name, wanted))
 
     @cached_property
     def readiness(self) -> list[Readiness]:
         """One line for each chosen DAG."""
-        return self._services.readiness().dags(self.values.dag, self.sample_conf)
+        readable = self._visitor.readable_dags(self.values.dag)
+        return self._services.readiness().dags(self.values.dag, self.sample_conf, readable=readable)
 
     @cached_property
     def asset_readiness(self) -> list[Readiness]:
         """One line for each chosen asset."""
-        return self._services.readiness().assets(self.values.asset_list)
+        readable = self._visitor.may_read_assets()
+        return self._services.readiness().assets(self.values.asset_list, readable=readable)
 
     @cached_property
     def sample_conf(self) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from airflow_incoming.core.payload import parse_json
 from airflow_incoming.core.records import Captured, Integration, ListenerRecord, Sample
 from airflow_incoming.core.redaction import first_redacted
 from airflow_incoming.core.sample import Parameter, parameters_of
+from airflow_incoming.core.units import format_duration, parse_duration
 from airflow_incoming.stores.events import Criteria
 from airflow_incoming.web.access import Visitor
 from airflow_incoming.web.views.editor_form import SECTIONS, Values, values_of_configuration
@@ -77,13 +78,15 @@ class EditingData:
     @cached_property
     def rights(self) -> Rights:
         """What the visitor may do with the integration."""
-        return rights_on(self._visitor, self.integration)
+        return rights_on(self._visitor, self.integration, self._services.manager())
 
     # -- Incoming data
 
     @cached_property
     def listener(self) -> ListenerRecord | None:
-        """What *Retrieve data* has found so far; None where nobody listened lately."""
+        """What *Retrieve data* has found so far; None where nobody listened lately, or it is for others."""
+        if not self.rights.retrieve:
+            return None
         found: ListenerRecord | None = self._services.listening().look(self.name)
         if found is None or found.captured is not None:
             return found
@@ -173,10 +176,37 @@ class EditingData:
     @property
     def starts_new_memory(self) -> bool:
         """Tell whether the live version remembers other hashes than this one would."""
+        live = self._live
+        return live is not None and set(live.parameters) != set(self.values.parameter)
+
+    @property
+    def window_change(self) -> tuple[str, str] | None:
+        """What another window than the published one means, as a title and a text; None where it stays."""
+        live = self._live
+        try:
+            window = parse_duration(self.values.window)
+        except ValueError:  # as the field says
+            return None
+        if live is None or self.starts_new_memory or window == live.window:
+            return None
+        new, old = format_duration(window), format_duration(live.window)
+        if window < live.window:
+            title = f"This shortens the window from {old} to {new}"
+            return title, (
+                f"Once this is published, what was last sent more than {new} ago counts as new. Where Redis "
+                "was lost, the database alone decides, which may have seen it last up to an hour earlier."
+            )
+        title = f"This lengthens the window from {old} to {new}"
+        return title, (
+            f"Once this is published, what was last sent less than {new} ago is a duplicate, as far as it is "
+            f"still remembered. What was last sent more than {old} ago may be forgotten, and counts as new."
+        )
+
+    @property
+    def _live(self) -> Deduplication | None:
+        """The published deduplication, where there would be one after publishing this, too."""
         live = self.integration.published
-        if live is None or live.configuration.deduplication is None or not self.values.deduplicate:
-            return False
-        return set(live.configuration.deduplication.parameters) != set(self.values.parameter)
+        return live.configuration.deduplication if live is not None and self.values.deduplicate else None
 
     @cached_property
     def _choosable(self) -> list[Parameter]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import flask
@@ -75,9 +75,9 @@ class EditorPages(ListeningViews, StateViews):
     @expose("/<name>/dags", methods=("GET",))
     @needs(LOOK, EDIT)
     def dags(self, name: str) -> ResponseReturnValue:
-        """Find DAGs that the visitor may trigger."""
+        """Find DAGs that the visitor may trigger, among those that they may look at."""
         text = flask.request.args.get("q", "").strip()[:250]
-        found = self.services.readiness().search(text, allowed=visitor().triggerable)
+        found = self.services.readiness().search(text, allowed=_findable)
         chosen = flask.request.args.getlist("dag")
         return self.show("editor/dags.html", found=found, text=text, chosen=chosen, name=name)
 
@@ -98,15 +98,14 @@ class EditorPages(ListeningViews, StateViews):
         errors = self._errors(editing)
         if configuration is None or errors:
             return self._page(editing, errors=errors)
-        manager, by = self.services.manager(), visitor().name
+        manager, by = self.services.manager(), visitor()
         saved = None
         if publish:
-            self.checked_stakes(editing.name)  # before anything is saved
+            manager.permit(editing.name, by=by)  # before anything is saved
         try:
             saved = manager.save(editing.name, configuration, by=by, expected=editing.expected)
             if publish:
-                stakes = self.checked_stakes(editing.name)
-                saved = manager.publish(editing.name, by=by, expected=saved.current.number, stakes=stakes)
+                saved = manager.publish(editing.name, by=by, expected=saved.current.number)
         except InvalidConfiguration as error:
             # What was saved before publishing failed is what the form began with by now.
             editing = self._with_values(editing.name, editing.values)
@@ -178,6 +177,10 @@ class EditorPages(ListeningViews, StateViews):
 
     def _with_values(self, name: str, values: Values) -> Editing:
         return self.editing_of(self.services.manager().show(name), values=values)
+
+
+def _findable(dag_ids: Iterable[str]) -> set[str]:
+    return visitor().triggerable(visitor().readable_dags(dag_ids))
 
 
 def _focus(form: Mapping[str, str], action: str, *, is_open: bool) -> str | None:

@@ -8,11 +8,10 @@ from typing import NoReturn
 
 import flask
 
-from airflow_incoming.core.records import Integration, Stakes
+from airflow_incoming.core.records import Integration
 from airflow_incoming.web.access import Permission
 from airflow_incoming.web.views.editing import Editing
 from airflow_incoming.web.views.editor_form import Values, values_of_form, whole_number
-from airflow_incoming.web.views.editor_rights import demand
 from airflow_incoming.web.views.page import ROOT, Page, visitor
 
 LOOK = Permission.READ_INTEGRATIONS
@@ -28,15 +27,6 @@ class EditorBase(Page):
     def editing(self, name: str) -> Editing:
         """Return an integration as it is saved. Raises NotFound."""
         return self.editing_of(self.services.manager().show(name))
-
-    def checked_stakes(self, name: str) -> Stakes:
-        """Return what changing an integration's state may start or stop, all of which the visitor may.
-
-        Raises NotFound; answers 403 where they may not.
-        """
-        stakes = self.services.manager().stakes(name)
-        demand(visitor(), *stakes.configurations)
-        return stakes
 
     def editing_form(self, name: str, *, opened: Collection[str] = ()) -> Editing:
         """Return an integration with the values of the posted form.

@@ -33,7 +33,7 @@ class ListeningViews(EditorBase):
             raise InvalidConfiguration(("auth",), wrong)
         auth = configuration.auth if configuration is not None else _auth(editing)
         try:
-            self.services.listening().start(name, auth=auth, by=visitor().name, seconds=LISTEN)
+            self.services.listening().start(name, auth=auth, by=visitor(), seconds=LISTEN)
         except InvalidConfiguration as error:
             problem = f"{error.problem}. Choose an API key in the section Endpoint first."
             raise InvalidConfiguration((field_of(error.path),), problem) from error
@@ -55,7 +55,7 @@ class ListeningViews(EditorBase):
     def stop(self, name: str) -> ResponseReturnValue:
         """Stop listening, and forget what came."""
         self._editable(name)
-        self.services.listening().stop(name, by=visitor().name)
+        self.services.listening().stop(name, by=visitor())
         return self._data(name)
 
     @expose("/<name>/sample", methods=("POST",))
@@ -64,7 +64,7 @@ class ListeningViews(EditorBase):
         """Keep what came as the sample, and close the section."""
         self._editable(name)
         listener_id = _id("listener", "retrieve data once more")
-        self.services.listening().keep_sample(name, listener_id, by=visitor().name)
+        self.services.listening().keep_sample(name, listener_id, by=visitor())
         return self._closed(name)
 
     @expose("/<name>/sample/event", methods=("POST",))
@@ -73,7 +73,7 @@ class ListeningViews(EditorBase):
         """Keep an event as the sample: the one that was the newest when the visitor looked."""
         self._editable(name)
         event_id = _id("event", "reload the page and choose again")
-        self.services.listening().set_sample(name, event_id, by=visitor().name)
+        self.services.listening().set_sample(name, event_id, by=visitor())
         return self._closed(name)
 
     @expose("/<name>/sample/drop", methods=("POST",))
@@ -81,7 +81,7 @@ class ListeningViews(EditorBase):
     def drop_sample(self, name: str) -> ResponseReturnValue:
         """Forget the sample."""
         self._editable(name)
-        self.services.listening().drop_sample(name, by=visitor().name)
+        self.services.listening().drop_sample(name, by=visitor())
         return self._data(name)
 
     def _editable(self, name: str) -> Editing:

@@ -1,74 +1,64 @@
-"""What a visitor may do with one integration, beyond their permissions: its targets count, too.
+"""What a visitor may do with one integration, beyond their permissions: what a page shows of it.
 
-Nobody may use an integration to start what they may not start themselves. So whoever saves, publishes,
-suspends, resumes, unpublishes or deletes must be allowed to trigger all DAGs that this may start or stop,
-those of events that wait included, and to create asset events where assets are named; and an endpoint
-that takes no credential is shown to those alone.
+The services refuse by themselves what somebody may not start or stop; a page asks them beforehand, so that
+it offers nothing else, and shows an endpoint that takes no credential to those alone who may start it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import flask
-
-from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.records import Integration
+from airflow_incoming.services.manage import Manager
+from airflow_incoming.services.rights import Stakes, refusals
 from airflow_incoming.web.access import Permission, Visitor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rights:
-    """Whether a visitor may change, publish and see the address of an integration.
+    """Whether a visitor may change, publish, retrieve data for and see the address of an integration.
 
     ``blocked`` says what keeps someone with the permissions from changing it.
     """
 
     edit: bool
     publish: bool
+    retrieve: bool
     see_url: bool
     blocked: tuple[str, ...]
 
 
-def rights_on(visitor: Visitor, integration: Integration) -> Rights:
-    """Return what a visitor may do with an integration as it is now."""
-    blocked = refusals(visitor, (integration.current.configuration,))
+def rights_on(visitor: Visitor, integration: Integration, manager: Manager) -> Rights:
+    """Return what a visitor may do with an integration as it is now.
+
+    What waits counts, too, once something is done with it: to ask for that may take long, so no page does.
+    """
+    blocked = refusals(visitor, manager.stakes_of_draft(integration.name))
     live = () if integration.published is None else (integration.published.configuration,)
+    stakes = manager.stakes_of_draft(integration.name, *live)
+    opened = manager.stakes_of_endpoints([integration]).get(integration.name)
+    starts_all = not refusals(visitor, stakes)
+    edit = not blocked and visitor.may(Permission.EDIT_INTEGRATIONS)
     return Rights(
-        edit=not blocked and visitor.may(Permission.EDIT_INTEGRATIONS),
-        publish=not (blocked or refusals(visitor, live)) and visitor.may(Permission.PUBLISH_INTEGRATIONS),
-        see_url=may_see_url(visitor, integration),
+        edit=edit,
+        publish=starts_all and visitor.may(Permission.PUBLISH_INTEGRATIONS),
+        retrieve=edit and starts_all,  # what comes to an endpoint is for whoever may start it
+        see_url=may_see_url(visitor, integration, opened),
         blocked=blocked,
     )
 
 
-def may_see_url(visitor: Visitor, integration: Integration) -> bool:
+def may_see_url(visitor: Visitor, integration: Integration, opened: Stakes | None) -> bool:
     """Tell whether a visitor may know the endpoint: where it is open to all, knowing it is enough.
 
-    What starts nothing yet may start anything later, so then it is for those who may edit it.
+    ``opened`` is what that starts; None where it takes a credential. What starts nothing yet may start
+    anything later, so then it is for those who may edit it.
     """
-    versions = (integration.current, integration.published)
-    configurations = [version.configuration for version in versions if version is not None]
-    open_to_all = [each for each in configurations if each.auth.type == "none"]
-    if any(not each.dags and not each.assets for each in open_to_all):
-        return visitor.may(Permission.EDIT_INTEGRATIONS) and not refusals(visitor, open_to_all)
-    return not refusals(visitor, open_to_all)
-
-
-def refusals(visitor: Visitor, configurations: Iterable[Configuration]) -> tuple[str, ...]:
-    """Return, as sentences, which targets of configurations a visitor may not start."""
-    configurations = list(configurations)
-    wanted = list(dict.fromkeys(dag_id for each in configurations for dag_id in each.dags))
-    allowed = visitor.triggerable(wanted)
-    sentences = [f"You may not trigger DAG “{dag_id}”." for dag_id in wanted if dag_id not in allowed]
-    if any(each.assets for each in configurations) and not visitor.may_emit_assets():
-        sentences.append("You may not create asset events, and it names assets.")
-    return tuple(sentences)
-
-
-def demand(visitor: Visitor, *configurations: Configuration) -> None:
-    """Answer 403 unless the visitor may start all targets of the configurations."""
-    refused = refusals(visitor, configurations)
-    if refused:
-        flask.abort(403, f"{' '.join(refused)} Ask somebody who may, or an administrator of Airflow.")
+    if opened is None:
+        return True
+    versions = [each for each in (integration.current, integration.published) if each is not None]
+    known = [each.configuration for each in versions if each.configuration.auth.type == "none"]
+    is_idle = any(not each.dags and not each.assets for each in known)
+    if is_idle and not visitor.may(Permission.EDIT_INTEGRATIONS):
+        return False
+    return not refusals(visitor, opened)

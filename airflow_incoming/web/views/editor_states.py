@@ -6,10 +6,9 @@ import flask
 from flask.typing import ResponseReturnValue
 
 from airflow_incoming.core.differences import differences
-from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound
+from airflow_incoming.core.errors import InvalidConfiguration, NotFound
 from airflow_incoming.core.records import Version
 from airflow_incoming.web.views.editor_base import EDIT, LOOK, PUBLISH, EditorBase
-from airflow_incoming.web.views.editor_rights import demand
 from airflow_incoming.web.views.notices import of_published
 from airflow_incoming.web.views.page import expose, needs, visitor
 
@@ -21,36 +20,29 @@ class StateViews(EditorBase):
     @needs(LOOK, PUBLISH)
     def publish(self, name: str) -> ResponseReturnValue:
         """Make the newest version live, if it is the one that the visitor saw."""
-        stakes = self.checked_stakes(name)
-        newest = self.services.manager().show(name).current.number
-        if flask.request.form.get("expected", newest, type=int) != newest:
-            raise Conflict(f"Version {newest} is the newest by now; look at it first.")
-        # Nothing but what was checked above is published.
-        published = self.services.manager().publish(name, by=visitor().name, expected=newest, stakes=stakes)
+        expected = flask.request.form.get("expected", type=int)
+        published = self.services.manager().publish(name, by=visitor(), expected=expected)
         return self.redirect("EditorPages.edit", name=name, notice=of_published(published))
 
     @expose("/<name>/unpublish", methods=("POST",))
     @needs(LOOK, PUBLISH)
     def unpublish(self, name: str) -> ResponseReturnValue:
         """Take the endpoint offline."""
-        stakes = self.checked_stakes(name)
-        self.services.manager().unpublish(name, by=visitor().name, stakes=stakes)
+        self.services.manager().unpublish(name, by=visitor())
         return self.redirect("EditorPages.edit", name=name, notice="unpublished")
 
     @expose("/<name>/suspend", methods=("POST",))
     @needs(LOOK, PUBLISH)
     def suspend(self, name: str) -> ResponseReturnValue:
         """Accept and hold events."""
-        stakes = self.checked_stakes(name)
-        self.services.manager().suspend(name, by=visitor().name, stakes=stakes)
+        self.services.manager().suspend(name, by=visitor())
         return self.redirect("EditorPages.edit", name=name, notice="suspended")
 
     @expose("/<name>/resume", methods=("POST",))
     @needs(LOOK, PUBLISH)
     def resume(self, name: str) -> ResponseReturnValue:
         """Start what was held."""
-        stakes = self.checked_stakes(name)
-        self.services.manager().resume(name, by=visitor().name, stakes=stakes)
+        self.services.manager().resume(name, by=visitor())
         return self.redirect("EditorPages.edit", name=name, notice="resumed")
 
     @expose("/<name>/confirm/<what>", methods=("GET",))
@@ -69,8 +61,7 @@ class StateViews(EditorBase):
         if flask.request.form.get("confirm", "").strip() != name:
             raise InvalidConfiguration(("confirm",), f"type {name} to delete it; nothing was deleted")
         discard = bool(flask.request.form.get("discard"))
-        stakes = self.checked_stakes(name)
-        self.services.manager().delete(name, by=visitor().name, discard_pending=discard, stakes=stakes)
+        self.services.manager().delete(name, by=visitor(), discard_pending=discard)
         return self.redirect("IntegrationPages.list", notice="deleted")
 
     @expose("/<name>/versions", methods=("GET",))
@@ -99,9 +90,7 @@ class StateViews(EditorBase):
         """Make an old version the draft."""
         manager = self.services.manager()
         before = manager.show(name)
-        demand(visitor(), before.current.configuration)
-        demand(visitor(), manager.version(name, number).configuration)
-        after = manager.roll_back(name, number, by=visitor().name)
+        after = manager.roll_back(name, number, by=visitor())
         notice = "unchanged" if after.current.number == before.current.number else "rolled-back"
         return self.redirect("EditorPages.edit", name=name, notice=notice)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import chain
 from threading import BoundedSemaphore
@@ -14,17 +14,18 @@ import flask
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from airflow_incoming.core.errors import Conflict, InvalidConfiguration, NotFound, RedisUnavailable
+from airflow_incoming.core.errors import Conflict, InvalidConfiguration, RedisUnavailable
 from airflow_incoming.core.export import as_csv, as_json
 from airflow_incoming.core.records import EventRecord
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.runs import ENDED
 from airflow_incoming.web.access import Permission
-from airflow_incoming.web.views.editor_rights import demand
+from airflow_incoming.web.pace import at_readers_pace
 from airflow_incoming.web.views.event_filter import RANGE_OPTIONS, STATE_OPTIONS, EventFilter, read_filter
 from airflow_incoming.web.views.event_parts import parts_of
 from airflow_incoming.web.views.page import ROOT, Page, expose, is_fragment, needs, visitor
-from airflow_incoming.web.views.replaying import Progress, refusal_for
+from airflow_incoming.web.views.replaying import Progress
+from airflow_incoming.web.views.veiling import veiled, veiled_plight
 
 #: The most that is exported at once, and the most that is counted.
 EXPORTED = 10_000
@@ -49,6 +50,7 @@ class EventPages(Page):
         if chosen.errors:
             return self.show("events/list.html", status=422, **self._surroundings(chosen), page=None)
         page = self.services.events().find(chosen.criteria)
+        page = replace(page, events=tuple(self._veiled(page.events)))
         context = {"page": page, **self._rows(page.events)}
         if is_fragment():
             return self.show("events/table.html", chosen=chosen, **context)
@@ -61,28 +63,26 @@ class EventPages(Page):
         """Show one event with everything, or only what changes while it runs."""
         desk = self.services.events()
         if is_fragment():
-            record = desk.show(event_id)
-            plight = desk.plight(event_id)
+            (record,) = self._veiled([desk.show(event_id)])
+            plight = veiled_plight(visitor(), desk.plight(event_id))
             return self.show("events/live.html", event=record, plight=plight, **self._one(record))
         whole = desk.whole(event_id)
+        (record,) = self._veiled([whole.record])
         return self.show(
             "events/event.html",
             active="events",
             whole=whole,
-            event=whole.record,
-            plight=whole.plight,
-            parts=parts_of(whole.record),
-            **self._one(whole.record),
+            event=record,
+            plight=veiled_plight(visitor(), whole.plight),
+            parts=parts_of(record),
+            **self._one(record),
         )
 
     @expose("/<uuid:event_id>/replay", methods=("POST",))
     @needs(READ, EDIT)
     def replay(self, event_id: UUID) -> ResponseReturnValue:
         """Send one event once more, and go to the event that runs."""
-        who = visitor()
-        (done,) = self.services.events().replay(
-            [event_id], by=who.name, deduplicate=_deduplicates(), refusal=refusal_for(who)
-        )
+        (done,) = self.services.events().replay([event_id], by=visitor(), deduplicate=_deduplicates())
         if done.action == "refused":
             flask.abort(403, description=f"This event can't be replayed: {done.reason}.")
         if done.action == "duplicate":
@@ -104,14 +104,10 @@ class EventPages(Page):
         hash_ = record.dedup_hash
         if hash_ is None:
             raise Conflict("This event has no deduplication hash, so there is nothing to forget.")
-        with suppress(NotFound):  # of an integration that was deleted, nothing will run
-            demand(visitor(), *self.services.manager().stakes(record.integration).configurations)
         try:
-            known = desk.forget(hash_, by=visitor().name)
+            known = desk.forget(hash_, by=visitor())
         except RedisUnavailable as error:
-            raise RedisUnavailable(
-                "Redis can't be reached, so the hash may still be remembered there. Try again."
-            ) from error
+            raise RedisUnavailable("Redis can't be reached, so nothing was forgotten. Try again.") from error
         return self.redirect(
             "EventPages.show_event", event_id=event_id, notice="forgotten" if known else "not-known"
         )
@@ -132,9 +128,8 @@ class EventPages(Page):
             chosen.criteria,
             cursor=_cursor("cursor"),
             upto=upto,
-            by=visitor().name,
+            by=visitor(),
             deduplicate=_deduplicates(),
-            refusal=refusal_for(visitor()),
         )
         progress = progress.after(step)
         following = {
@@ -165,14 +160,18 @@ class EventPages(Page):
         self, write: Callable[[Iterator[EventRecord]], Iterator[str]], suffix: str, content_type: str
     ) -> ResponseReturnValue:
         chosen = _valid_filter(flask.request.args)
-        lines = _one_of_few(lambda: write(self.services.events().stream(chosen.criteria, limit=EXPORTED)))
-        first = next(lines, "")  # before the answer begins: an error can still be told
+        events = self._veiled(self.services.events().stream(chosen.criteria, limit=EXPORTED))
+        blocks = _one_of_few(lambda: write(events))
+        first = next(blocks, b"")  # before the answer begins: an error can still be told
         name = f"events-{_now():%Y%m%d-%H%M%S}.{suffix}"
         return flask.Response(
-            chain([first], lines),
+            chain([first], blocks),
             content_type=content_type,
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
+
+    def _veiled(self, events: Iterable[EventRecord]) -> Iterator[EventRecord]:
+        return veiled(visitor(), self.services.events(), events)
 
     def _surroundings(self, chosen: EventFilter) -> dict[str, Any]:
         names = [integration.name for integration in self.services.manager().list()]
@@ -200,7 +199,11 @@ class EventPages(Page):
         readable = visitor().readable_dags({each.dag_id for each in consumers})
         shown = [each for each in consumers if each.dag_id in readable]
         moving = any(not each.is_blocked and each.state not in ENDED for each in shown)
-        return context | {"consumers": shown, "is_running": context["is_running"] or moving}
+        return context | {
+            "consumers": shown,
+            "is_running": context["is_running"] or moving,
+            "may_read_assets": visitor().may_read_assets(),
+        }
 
 
 def rows_context(
@@ -222,12 +225,12 @@ def rows_context(
     }
 
 
-def _one_of_few(make: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """Give the lines of an export. Raises Conflict while as many are running as the pages can spare."""
+def _one_of_few(make: Callable[[], Iterator[str]]) -> Iterator[bytes]:
+    """Give an export at its reader's pace. Raises Conflict while as many run as the pages can spare."""
     if not _exports.acquire(blocking=False):
         raise Conflict(f"{EXPORTS} exports are running already. Try again when one of them has ended.")
     try:
-        yield from make()
+        yield from at_readers_pace(make())
     finally:
         _exports.release()
 

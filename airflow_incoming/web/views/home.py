@@ -5,11 +5,11 @@ from __future__ import annotations
 import flask
 from flask.typing import ResponseReturnValue
 from flask_appbuilder import BaseView
-from flask_wtf.csrf import generate_csrf
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from airflow_incoming.web.access import Permission
+from airflow_incoming.web.views.csrf import csrf_token
 from airflow_incoming.web.views.page import ROOT, Page, expose, needs, visitor
 
 #: Where the pages begin for whoever may see them, the first that a visitor may read.
@@ -47,7 +47,7 @@ class HomePage(Page):
     @needs()
     def csrf(self) -> ResponseReturnValue:
         """Return a fresh CSRF token: one lives an hour, an editor may stay open for longer."""
-        return {"csrf_token": generate_csrf()}
+        return {"csrf_token": csrf_token()}
 
 
 def _nearest_page(path: str) -> str:

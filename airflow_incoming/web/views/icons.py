@@ -15,7 +15,7 @@ from airflow_incoming.web.views.page import HERE, ROOT, Page, expose, needs, vis
 
 DEFAULT_ICON = "webhook"
 
-#: An icon is a picture and nothing else, even when it is opened by itself.
+#: An icon is a picture and nothing else, even when it is opened by itself. Nobody has looked into it.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _FOLDER = HERE / "icon_files"
 _DAY = 86400
@@ -55,7 +55,7 @@ class IconFiles(Page):
         data = b"" if file is None else file.stream.read(MAX_ICON + 1)
         icons = self.services.icons()
         try:
-            chosen, error = icons.upload(data, by=visitor().name), None
+            chosen, error = icons.upload(data, by=visitor()), None
         except (InvalidConfiguration, Conflict) as refused:
             chosen = flask.request.form.get("icon", DEFAULT_ICON)
             error = refused.problem if isinstance(refused, InvalidConfiguration) else refused.detail

@@ -51,7 +51,7 @@ class IntegrationPages(Page):
             return self._refuse(form)
         services = self.services
         try:
-            made = carry_out(form, services.manager(), services.keys(), by=visitor().name)
+            made = carry_out(form, services.manager(), services.keys(), by=visitor())
         except Refused as refused:
             return self._refuse(refused.form)
         if made is None:
@@ -70,6 +70,7 @@ class IntegrationPages(Page):
             found,
             visitor(),
             self.services.base_url(),
+            opened=self.services.manager().stakes_of_endpoints(found),
             activity=watch.activity([integration.name for integration in found]),
             last_day=watch.last_day(),
             dead=watch.dead(),

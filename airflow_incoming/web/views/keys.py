@@ -61,7 +61,7 @@ class KeyPages(Page):
         if errors := form.mistakes(now):
             return self._form(form.refused(**errors), status=422)
         try:
-            made = self.services.keys().create(form.name, by=visitor().name, expires_in=form.lifetime(now))
+            made = self.services.keys().create(form.name, by=visitor(), expires_in=form.lifetime(now))
         except (Conflict, SecretsUnprotected) as error:
             return self._form(form.refused(name=error.detail), status=422)
         return self._show_once(made, in_place=form.in_place)
@@ -72,6 +72,7 @@ class KeyPages(Page):
         """Return the dialog that asks how long the previous secret works on."""
         if not is_fragment():
             return self.redirect("KeyPages.list")
+        self.services.keys().permit(name, by=visitor())
         return self.show(
             "keys/rotate.html", row=self._row(name), overlaps=_choices(OVERLAPS), chosen=DEFAULT_OVERLAP
         )
@@ -81,7 +82,7 @@ class KeyPages(Page):
     def rotate(self, name: str) -> ResponseReturnValue:
         """Give a key a new secret and show it, this once."""
         overlap = overlap_of(flask.request.form.get("overlap", DEFAULT_OVERLAP))
-        made = self.services.keys().rotate(name, by=visitor().name, overlap=overlap)
+        made = self.services.keys().rotate(name, by=visitor(), overlap=overlap)
         return self._show_once(made, in_place=False)
 
     @expose("/<name>/revoke", methods=("GET",))
@@ -90,6 +91,7 @@ class KeyPages(Page):
         """Return the dialog that names what stops working."""
         if not is_fragment():
             return self.redirect("KeyPages.list")
+        self.services.keys().permit(name, by=visitor())
         return self.show("keys/revoke.html", row=self._row(name), error=None)
 
     @expose("/<name>/revoke", methods=("POST",))
@@ -100,7 +102,7 @@ class KeyPages(Page):
         if row.users and flask.request.form.get("confirm", "").strip() != name:
             error = f"Type {name} to revoke it."
             return self.show("keys/revoke.html", status=422, row=row, error=error)
-        self.services.keys().revoke(name, by=visitor().name)
+        self.services.keys().revoke(name, by=visitor())
         return self.redirect("KeyPages.list", notice="key-revoked")
 
     def _form(self, form: NewKeyForm, *, status: int = 200) -> ResponseReturnValue:

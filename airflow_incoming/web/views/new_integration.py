@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from airflow_incoming.core.errors import Conflict, InvalidConfiguration, SecretsUnprotected
+from airflow_incoming.core.errors import Conflict, Forbidden, InvalidConfiguration, SecretsUnprotected
 from airflow_incoming.core.integration import Auth, Configuration, parse_configuration, parse_name
 from airflow_incoming.services.keys import KeyManager, NewApiKey
 from airflow_incoming.services.manage import Manager
+from airflow_incoming.services.rights import Actor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +65,7 @@ class Refused(Exception):
         self.form = form
 
 
-def carry_out(form: NewIntegrationForm, manager: Manager, keys: KeyManager, *, by: str) -> NewApiKey | None:
+def carry_out(form: NewIntegrationForm, manager: Manager, keys: KeyManager, *, by: Actor) -> NewApiKey | None:
     """Make the draft, and the API key where it asks for a new one. Raises Refused."""
     errors = _mistakes(form, keys)
     taken = {integration.name for integration in manager.list()}
@@ -72,12 +73,15 @@ def carry_out(form: NewIntegrationForm, manager: Manager, keys: KeyManager, *, b
         errors["name"] = f"There is an integration {form.name!r} already; choose another name."
     if errors:
         raise Refused(form.refused(**errors))
+    manager.permit(form.name, by=by)  # before a key is made that nobody would see
     made = _make_key(form, keys, by=by) if form.makes_key else None
     try:
         manager.create(form.name, _configuration(form), by=by)
-    except (Conflict, InvalidConfiguration) as error:
+    except (Conflict, Forbidden, InvalidConfiguration) as error:
         if made is not None:  # nobody has seen it, and a revoked key's name can be used again
             keys.revoke(made.name, by=by)
+        if isinstance(error, Forbidden):
+            raise
         raise Refused(form.refused(name=error.detail)) from error
     return made
 
@@ -120,7 +124,7 @@ def _name_problem(name: str) -> str | None:
     return None
 
 
-def _make_key(form: NewIntegrationForm, keys: KeyManager, *, by: str) -> NewApiKey:
+def _make_key(form: NewIntegrationForm, keys: KeyManager, *, by: Actor) -> NewApiKey:
     try:
         return keys.create(form.key_name, by=by)
     except (Conflict, SecretsUnprotected) as error:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.records import Activity, Integration
+from airflow_incoming.services.rights import Stakes
 from airflow_incoming.services.watch import DayCounts
 from airflow_incoming.web.access import Visitor
 from airflow_incoming.web.views.editor_rights import may_see_url
@@ -60,6 +61,7 @@ def make_rows(
     visitor: Visitor,
     base_url: str,
     *,
+    opened: Mapping[str, Stakes],
     activity: Mapping[str, Activity],
     last_day: Mapping[UUID, DayCounts],
     dead: Mapping[str, int],
@@ -67,16 +69,18 @@ def make_rows(
 ) -> list[Row]:
     """Return one row for each integration, in the same order.
 
-    Whatever is live since before ``silent_since`` and had no event after it is silent.
+    ``opened`` is what whoever knows an endpoint may start, where that takes no credential. Whatever is
+    live since before ``silent_since`` and had no event after it is silent.
     """
     rows = []
     for integration in found:
         counts = last_day.get(integration.id)
         heard = activity.get(integration.name)
+        sees = may_see_url(visitor, integration, opened.get(integration.name))
         rows.append(
             Row(
                 integration=integration,
-                url=f"{base_url}/{integration.endpoint_id}" if may_see_url(visitor, integration) else None,
+                url=f"{base_url}/{integration.endpoint_id}" if sees else None,
                 last_event_at=None if heard is None else heard.last_event_at,
                 counts=counts,
                 drawing=None if counts is None else _draw(counts),

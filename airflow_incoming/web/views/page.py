@@ -21,6 +21,7 @@ from werkzeug.wrappers import Response
 from airflow_incoming.core.errors import IncomingError
 from airflow_incoming.web.access import TOKEN_COOKIE, Permission, Visitor, visitor_of
 from airflow_incoming.web.responses import status_of
+from airflow_incoming.web.views.csrf import is_of_another, is_of_nobody
 from airflow_incoming.web.views.problems import Problem, problem_of, unexpected
 from airflow_incoming.web.views.services import Services
 from airflow_incoming.web.views.templating import context_of_pages
@@ -139,9 +140,14 @@ def _admit() -> ResponseReturnValue | None:
     missing = tuple(permission for permission in needed if not known.may(permission))
     if missing:
         return _answer(Problem.forbidden(missing))
-    if flask.request.method not in _SAFE_METHODS and not flask.g.get("csrf_valid"):
-        # FAB's protection has run before; this is for installations that switched it off.
-        flask.current_app.extensions["csrf"].protect()
+    if flask.request.method not in _SAFE_METHODS:
+        if not flask.g.get("csrf_valid"):
+            # FAB's protection has run before; this is for installations that switched it off.
+            flask.current_app.extensions["csrf"].protect()
+        if is_of_nobody():
+            return _answer(Problem.outdated())
+        if is_of_another(known):
+            return _answer(Problem.signed_in_anew(known.name))
     if _has_null():
         return _answer(Problem.null_character())
     return None

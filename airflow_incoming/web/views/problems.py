@@ -34,6 +34,26 @@ class Problem:
         )
 
     @classmethod
+    def outdated(cls) -> Problem:
+        """Return what is said where a page's token is missing or not valid any more."""
+        return cls(
+            status=400,
+            title="This page was open for too long",
+            detail="Nothing was changed. Try again.",
+            action="again",
+        )
+
+    @classmethod
+    def signed_in_anew(cls, name: str) -> Problem:
+        """Return what is said where another user opened the page in the same browser."""
+        return cls(
+            status=400,
+            title="You are signed in as somebody else now",
+            detail=f"Another user opened this page. Nothing was changed. Try again to do it as {name}.",
+            action="again",
+        )
+
+    @classmethod
     def forbidden(cls, missing: tuple[Permission, ...]) -> Problem:
         """Return what somebody without permission is told: which one to ask for."""
         verbs = {"GET": "can read", "PUT": "can edit"}
@@ -59,12 +79,7 @@ class Problem:
         """Return a refusal that Flask or its CSRF protection came up with."""
         status = error.code or 500
         if status == 400 and "CSRF" in (error.description or ""):
-            return cls(
-                status=400,
-                title="This page was open for too long",
-                detail="Nothing was changed. Try again.",
-                action="again",
-            )
+            return cls.outdated()
         texts = {
             404: ("There is no such page", "The address may be mistyped, or what it showed was deleted."),
             405: ("This can't be opened like that", "Go back and use the buttons of the page."),

@@ -1,14 +1,11 @@
-"""Who may replay what, and how far a long replay is."""
+"""How far a long replay is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-from airflow_incoming.core.integration import Configuration
 from airflow_incoming.services.replay import Step
-from airflow_incoming.services.rerun import Refusal
-from airflow_incoming.web.access import Visitor
 
 _LONGEST_COUNT = 12
 _LONGEST_REASON = 300
@@ -60,26 +57,3 @@ class Progress:
             pending=count("pending"),
             reason=values.get("reason", "")[:_LONGEST_REASON],
         )
-
-
-def refusal_for(visitor: Visitor) -> Refusal:
-    """Return what says why a visitor may not run a configuration: what they may not start themselves."""
-    answers: dict[tuple[tuple[str, ...], tuple[str, ...]], str | None] = {}
-
-    def refuse(configuration: Configuration) -> str | None:
-        targets = (configuration.dags, configuration.assets)
-        if targets not in answers:
-            answers[targets] = _refuse(visitor, configuration)
-        return answers[targets]
-
-    return refuse
-
-
-def _refuse(visitor: Visitor, configuration: Configuration) -> str | None:
-    allowed = visitor.triggerable(configuration.dags)
-    for dag_id in configuration.dags:
-        if dag_id not in allowed:
-            return f"you may not trigger DAG {dag_id!r}"
-    if configuration.assets and not visitor.may_emit_assets():
-        return f"you may not create events of asset {configuration.assets[0]!r}"
-    return None

@@ -17,6 +17,7 @@ from airflow_incoming.web.access import Permission
 from airflow_incoming.web.views.event_parts import parts_of
 from airflow_incoming.web.views.events import rows_context
 from airflow_incoming.web.views.page import ROOT, Page, expose, needs, visitor
+from airflow_incoming.web.views.veiling import veiled
 
 SHOWN = 10
 
@@ -39,7 +40,10 @@ class DagTabs(Page):
         names = desk.starters(dag_id, {each.name: _targets(each) for each in listed})
         integrations = [each for each in listed if each.name in names]
         events = {
-            each.name: desk.find(Criteria(integration=each.name, limit=SHOWN)).events for each in integrations
+            each.name: list(
+                veiled(visitor(), desk, desk.find(Criteria(integration=each.name, limit=SHOWN)).events)
+            )
+            for each in integrations
         }
         shown = [event for some in events.values() for event in some]
         return self.show(
@@ -64,6 +68,7 @@ class DagTabs(Page):
             run_id=run_id,
             starters=[(whole, parts_of(whole.record), watched) for whole, watched in starters[:SHOWN]],
             more=len(starters) > SHOWN,
+            may_read_assets=visitor().may_read_assets(),
         )
 
     def _starters(self, dag_id: str, run_id: str) -> list[tuple[Whole, list[str]]]:

@@ -6,10 +6,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 import flask
-from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 
 from airflow_incoming.web.access import Permission
+from airflow_incoming.web.views.csrf import csrf_token
 from airflow_incoming.web.views.notices import NOTICES
 
 
@@ -22,6 +22,7 @@ def context_of_pages() -> dict[str, Any]:
         "visitor": flask.g.get("incoming_visitor"),
         "may": _may,
         "csrf_field": _csrf_field,
+        "csrf_token": csrf_token,  # instead of Flask-WTF's
         "notice": NOTICES.get(flask.request.args.get("notice", "")),
         "now": _now,
     }
@@ -33,7 +34,7 @@ def _may(permission: str) -> bool:
 
 
 def _csrf_field() -> Markup:
-    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())
+    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(csrf_token())
 
 
 def _now() -> datetime:

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_incoming.core.errors import DispatchFailed
 from airflow_incoming.services.launch import AirflowLauncher
-from airflow_incoming.services.readiness import ReadinessCheck
+from airflow_incoming.services.readiness import HIDDEN, ReadinessCheck
 from tests.integration.launch.samples import dag
 from tests.integration.launch.workbench import Workbench, make_event
 
@@ -33,9 +33,18 @@ def check(bench: Workbench) -> ReadinessCheck:
 )
 def test_each_state_is_told_in_words(check: ReadinessCheck, dag_id: str, kind: str, text: str) -> None:
     """One line for each DAG, in the order that was asked for."""
-    other, found = check.dags(["other", dag_id], None)
+    other, found = check.dags(["other", dag_id], None, readable={"other", dag_id})
     assert (other.target, found.target, found.kind) == ("other", dag_id, kind)
     assert text in found.text
+
+
+def test_nothing_is_said_of_what_is_not_for_whoever_asks(check: ReadinessCheck) -> None:
+    """A DAG that is there, one that is broken and one that isn't there look alike; so do assets."""
+    found = check.dags(["other", "one_task", "broken", "nowhere"], {}, readable={"other"})
+    assert found[0].kind == "success"
+    assert {(each.kind, each.text) for each in found[1:]} == {("hidden", HIDDEN)}
+    hidden = check.assets(["incoming://orders", "nobody"], readable=False)
+    assert {(each.kind, each.text) for each in hidden} == {("hidden", "You may not look at assets.")}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +63,7 @@ def test_params_are_judged_as_the_dispatcher_judges_them(
     bench: Workbench, launcher: AirflowLauncher, check: ReadinessCheck, dag_id: str, conf: dict[str, Any]
 ) -> None:
     """The same words for the same sample, or ready where a run is made."""
-    [found] = check.dags([dag_id], conf)
+    [found] = check.dags([dag_id], conf, readable={dag_id})
     event = make_event()
     if found.kind == "success":
         bench.launch(launcher, event, conf, dags=(dag_id,))
@@ -68,13 +77,13 @@ def test_params_are_judged_as_the_dispatcher_judges_them(
 
 def test_assets_are_ready_when_a_dag_names_them(check: ReadinessCheck) -> None:
     """By URI as written, or by name."""
-    found = check.assets(["incoming://orders", "parcels", "nobody"])
+    found = check.assets(["incoming://orders", "parcels", "nobody"], readable=True)
     assert [(each.target, each.kind) for each in found] == [
         ("incoming://orders", "success"),
         ("parcels", "success"),
         ("nobody", "danger"),
     ]
-    assert check.assets([]) == []
+    assert check.assets([], readable=True) == []
 
 
 def everything(dag_ids: Iterable[str]) -> set[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_incoming.core import redaction
-from airflow_incoming.core.redaction import endpoint_in, first_redacted, passed_on, storable_text
+from airflow_incoming.core.redaction import (
+    LOOKED_AT,
+    cut_query,
+    endpoint_in,
+    first_redacted,
+    passed_on,
+    storable_text,
+)
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 API_KEY = "inc_" + "a" * 16 + "_" + "B" * 43
@@ -110,6 +118,41 @@ def test_redacting_takes_no_time(value: str) -> None:
     assert time.perf_counter() - began < 1
 
 
+#: Pairs that each take a look, decoding, a name that wasn't seen, a URL, a user, an id that is none.
+PAIRS = (
+    *("a=%252&", "a=%25&", "a=%3Fb&", "%61b=c&", "k{}=%25{}&", "a=%3Fb=%25{}&", "a=%40//{}&", "a=//b@c&"),
+    *("a=%3Fb=%3Fc={}&", "a=" + "%6d" * 26 + "&"),
+)
+SECRETS = f"a=%3Fb=c%2F%2F%40eyJ&/{OWN[:5]}%6{OWN}&"
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("first", ["", SECRETS])
+def test_each_pair_takes_little(pair: str, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted: a long text is decoded as a whole, and few values by themselves more than once."""
+    count = 0
+
+    def counted(function: Callable[[str], str]) -> Callable[[str], str]:
+        def call(text: str) -> str:
+            nonlocal count
+            count += 1
+            return function(text)
+
+        return call
+
+    for name in ("unquote", "unquote_plus"):
+        monkeypatch.setattr(redaction, name, counted(getattr(redaction, name)))
+    text = (first + "".join(pair.format(number, number) for number in range(LOOKED_AT)))[:LOOKED_AT]
+    redact_query(text)
+    assert count <= text.count("&") + 6 * redaction._NESTED
+
+
+def test_of_very_many_urls_the_last_are_replaced() -> None:
+    """Nobody looks into them: each takes long."""
+    query = redact_query("&".join(["a=%3Fb=1"] * 100))
+    assert query.split("&") == ["a=%3Fb=1"] * 64 + ["a=[redacted]"] * 36
+
+
 def test_it_is_known_which_parameters_were_redacted() -> None:
     """A hash of them can't be computed again."""
     headers = redact({"x-sig": "a", "referer": "/x?token=a", "x-id": "a"})
@@ -186,3 +229,12 @@ def test_what_looks_like_an_endpoint_in_a_path() -> None:
     assert endpoint_in(f"/incoming/{OWN}") == OWN
     assert endpoint_in(f"/incoming/{OWN[:-1]}b") is None
     assert endpoint_in("/incoming/auth/token") is None
+
+
+def test_a_long_query_is_cut_between_pairs() -> None:
+    """Half a credential wouldn't be known for one; and what is long isn't looked through first."""
+    assert cut_query("a=1&b=2") == "a=1&b=2"
+    first = "a=" + "x" * (LOOKED_AT - 30)
+    assert cut_query(f"{first}&k={API_KEY}") == first
+    assert cut_query("a=1;" * LOOKED_AT) == ("a=1;" * LOOKED_AT)[: LOOKED_AT - 1]
+    assert cut_query("x" * (LOOKED_AT + 1)) == "x" * LOOKED_AT

@@ -132,8 +132,8 @@ def eventually() -> Callable[..., bool]:
 class Wire:
     """One raw connection."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0))
 
     def send(self, *parts: bytes) -> Wire:
         self.socket.sendall(b"".join(parts))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_incoming.web import access_log
 from airflow_incoming.web.access_log import RedactedURL
 
 
@@ -37,6 +38,19 @@ def test_what_is_not_ours_is_left_alone(path: str) -> None:
     assert pass_on(path, b"jwt=a") == (b"jwt=a", b"jwt=a")
 
 
+@pytest.mark.parametrize("path", ["/incoming/{}x", "/incoming/x{}", "/incoming/{}/", "/incoming/a/{}"])
+def test_it_sees_no_mistyped_endpoint(path: str) -> None:
+    """Whoever misspells a URL is answered 404, and gives it away as well."""
+    for spelled in ("mfrggzdfmztwq2lkmfrggzdfmy", "MFRGGZDFMZTWQ2LKMFRGGZDFMY"):
+        scope = {"type": "http", "path": path.format(spelled), "root_path": "", "query_string": b""}
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            """Answer nothing."""
+
+        asyncio.run(RedactedURL(app, ("/incoming",))(scope, None, None))  # type: ignore[arg-type]
+        assert "zdfm" not in str(scope["path"]).lower()
+
+
 @pytest.mark.parametrize("prefix", ["/incoming", "/pluginsv2/incoming", "//incoming/"])
 def test_it_sees_no_endpoint(prefix: str) -> None:
     """Knowing the URL of an open integration is enough to send to it; a few letters tell which one it was."""
@@ -57,3 +71,20 @@ def test_it_sees_no_endpoint(prefix: str) -> None:
         "raw_path": shown.encode(),
         "query_string": b"id=[redacted]&n=1",
     }
+
+
+def test_of_a_long_query_little_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 KiB of it would take a quarter of a second, for which anybody may ask."""
+    looked_at: list[int] = []
+    redact = access_log.redact_query
+
+    def look(query: str, **about: Any) -> str:
+        looked_at.append(len(query))
+        return redact(query, **about)
+
+    monkeypatch.setattr(access_log, "redact_query", look)
+    query = b"a=%3Fb=%253F&" * 5000
+    seen, kept = pass_on("/incoming/x", query)
+    assert kept == query
+    assert looked_at == [len(seen)]
+    assert 2000 < len(seen) <= 2048

@@ -26,7 +26,8 @@ from airflow_incoming.core.messages import Outcome
 from airflow_incoming.web import running
 from airflow_incoming.web.asgi import create_receiver_app, wait_for
 from airflow_incoming.web.deadline import Deadlines
-from airflow_incoming.web.guard import Guard, GuardLimits
+from airflow_incoming.web.guard import Guard
+from airflow_incoming.web.places import GuardLimits
 
 EVENT_ID = UUID("01920000-0000-7000-8000-000000000001")
 

@@ -23,7 +23,8 @@ from airflow_incoming.core.errors import EndpointNotFound, Unauthorized
 from airflow_incoming.core.messages import Outcome
 from airflow_incoming.web.asgi import create_receiver_app
 from airflow_incoming.web.blueprint import create_blueprint
-from airflow_incoming.web.guard import Guard, GuardLimits
+from airflow_incoming.web.guard import Guard
+from airflow_incoming.web.places import GuardLimits
 
 EVENT_ID = UUID("01920000-0000-7000-8000-000000000001")
 

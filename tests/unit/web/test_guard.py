@@ -17,10 +17,14 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from airflow_incoming.web.guard import Guard, GuardLimits
+from airflow_incoming.web.guard import Guard
+from airflow_incoming.web.places import GuardLimits
 
 KIB = 1024
-LIMITS = GuardLimits(max_body=64 * KIB, body_timeout=0.3, max_concurrency=4, max_buffered=192 * KIB)
+#: All these requests come from one address, which may have everything here.
+LIMITS = GuardLimits(
+    max_body=64 * KIB, body_timeout=0.3, max_concurrency=4, max_buffered=192 * KIB, max_share=1.0
+)
 HEAD = b"POST /incoming/abc HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 

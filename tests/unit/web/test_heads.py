@@ -16,8 +16,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from airflow_incoming.web.guard import Guard, GuardLimits
+from airflow_incoming.web.guard import Guard
 from airflow_incoming.web.heads import MAX_TRAILERS, WholeHead
+from airflow_incoming.web.places import GuardLimits
 from airflow_incoming.web.protocols import read_whole, reading_whole
 
 PREFIXES = ("/incoming", "/pluginsv2/incoming")

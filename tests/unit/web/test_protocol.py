@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from airflow_incoming.core.addresses import parse_networks
 from airflow_incoming.web import protocol
-from airflow_incoming.web.protocol import BoundedHead
+from airflow_incoming.web.protocol import BoundedHead, Connections
 from airflow_incoming.web.protocols import reading_whole
+from tests.unit.web.conftest import Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -121,3 +124,38 @@ def test_the_smallest_chunks_pass(port: int, connect: Any) -> None:
     for _ in range(100):
         wire.send(b"1\r\n \r\n" * 3000)
     assert wire.send(b"0\r\n\r\n").response()[0] == 200
+
+
+@pytest.fixture(params=[BoundedH11, BoundedHttpTools])
+def crowded(request: pytest.FixtureRequest, serve: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A server with eight connections, of which those of one proxy are many people's."""
+    allowed = Connections(8, share=0.5, trusted=parse_networks("127.0.0.9"))
+    monkeypatch.setattr(request.param, "allowed", allowed)
+    return int(serve(application, request.param, lifespan="off"))
+
+
+def test_one_address_leaves_connections_to_others(crowded: int, eventually: Any) -> None:
+    """Whether it says anything or not; what it closes is there again."""
+
+    def is_served(wire: Wire) -> bool:
+        with suppress(OSError, AssertionError):
+            return wire.send(GET, b"\r\n").response()[0] == 200
+        return False
+
+    with ExitStack() as stack:
+
+        def open_one(source: str) -> Wire:
+            wire = Wire(crowded, source)
+            stack.callback(wire.socket.close)
+            return wire
+
+        many = [open_one("127.0.0.2") for _ in range(4)]
+        assert not is_served(open_one("127.0.0.2"))
+        assert all(is_served(each) for each in many)
+        assert [is_served(open_one("127.0.0.3")) for _ in range(3)] == [True, True, False]
+        assert is_served(open_one("127.0.0.9"))
+        assert is_served(open_one("127.0.0.9"))
+        assert not is_served(open_one("127.0.0.4"))
+        for each in many:
+            each.socket.close()
+        assert eventually(lambda: is_served(open_one("127.0.0.2")))

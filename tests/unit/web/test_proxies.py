@@ -14,7 +14,8 @@ from starlette.middleware import Middleware
 from airflow_incoming.core.addresses import parse_networks
 from airflow_incoming.web.asgi import create_receiver_app
 from airflow_incoming.web.blueprint import create_blueprint
-from airflow_incoming.web.guard import Guard, GuardLimits
+from airflow_incoming.web.guard import Guard
+from airflow_incoming.web.places import GuardLimits
 from airflow_incoming.web.proxies import with_client
 from tests.unit.web.test_blueprint import bridge
 

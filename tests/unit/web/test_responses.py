@@ -44,6 +44,7 @@ EXPECTED: dict[type[errors.IncomingError], int] = {
     errors.InvalidConfiguration: 422,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.Forbidden: 403,
     errors.SecretsUnprotected: 409,
 }
 ARGUMENTS: dict[type[errors.IncomingError], tuple[Any, ...]] = {

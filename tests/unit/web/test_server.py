@@ -7,6 +7,7 @@ import logging.config
 import resource
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ import uvicorn
 
 import airflow_incoming
 from airflow_incoming.web import server
-from airflow_incoming.web.guard import GuardLimits
+from airflow_incoming.web.places import GuardLimits
 from airflow_incoming.web.protocol import BoundedHeadProtocol
 
 
@@ -26,6 +27,7 @@ def port(container: Any, serve: Any, http: str, monkeypatch: pytest.MonkeyPatch)
     bootstrap.guard_limits = lambda: GuardLimits(max_body=100)  # type: ignore[attr-defined]
     bootstrap.accept_timeout = lambda: 1.0  # type: ignore[attr-defined]
     bootstrap.note_refused = lambda *refused: container.refusals.append(refused)  # type: ignore[attr-defined]
+    bootstrap.running_receiver = lambda: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "airflow_incoming.bootstrap", bootstrap)
     monkeypatch.setattr(airflow_incoming, "bootstrap", bootstrap, raising=False)
     return int(serve(server.create_app(), http, lifespan="on"))
@@ -77,15 +79,20 @@ def test_as_many_connections_may_be_open_as_the_system_allows(monkeypatch: pytes
     assert limits == [(before[1], before[1])]
 
 
+@pytest.fixture
+def logging_as_served() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.error", "airflow_incoming")]
+    kept = [{**logger.__dict__, "filters": [*logger.filters]} for logger in loggers]
+    logging.config.dictConfig(server.LOGGING)
+    yield
+    for logger, state in zip(loggers, kept, strict=True):
+        logger.__dict__.update(state)
+
+
+@pytest.mark.usefixtures("logging_as_served")
 def test_nothing_is_logged_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("uvicorn", "airflow_incoming")
-    kept = [(logging.getLogger(name), logging.getLogger(name).__dict__.copy()) for name in names]
-    try:
-        logging.config.dictConfig(server.LOGGING)
-        logging.getLogger("airflow_incoming.web").info("hello")
-        logging.getLogger("uvicorn.error").info("hello")
-    finally:
-        for logger, state in kept:
-            logger.__dict__.update(state)
+    logging.config.dictConfig(server.LOGGING)  # once more, for the standard error of this moment
+    logging.getLogger("airflow_incoming.web").info("hello")
+    logging.getLogger("uvicorn.error").info("hello")
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("hello")) == ("", 2)
