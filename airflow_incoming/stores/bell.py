@@ -77,7 +77,7 @@ class Bell:
         while not self._stopping.is_set():
             try:
                 server = server_of(self._client, self._channel)
-                with server.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]  # redis-py
+                with server.pubsub(ignore_subscribe_messages=True) as heard:
                     heard.subscribe(self._channel)
                     while not self._stopping.is_set():
                         if heard.get_message(timeout=PATIENCE) is not None:

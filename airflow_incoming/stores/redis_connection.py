@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_incoming.core.errors import RedisUnavailable
 from airflow_incoming.core.redis_url import ClusterAddress, SentinelAddress, parse_redis_url
-from airflow_incoming.core.slots import Command
-from airflow_incoming.stores.redis_cluster import AsyncCluster, Cluster, pipelined
+from airflow_incoming.stores.redis_cluster import AsyncCluster, Cluster, Command, pipelined
 from airflow_incoming.stores.redis_line import Line
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def connect(url: str, *, timeout: float = TIMEOUT) -> Client:
     }
     address = parse_redis_url(url)
     if isinstance(address, ClusterAddress):
-        return Cluster(address, lambda node: Redis.from_url(node, **options))
+        return Cluster(address, lambda node: Redis.from_url(address.url(node), **options))
     client: Redis = Redis.from_url(url, **options) if address is None else _primary(address, options)
     return client
 
@@ -139,7 +138,9 @@ def connect_async(url: str, *, timeout: float) -> AsyncClient:
     options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
     address = parse_redis_url(url)
     if isinstance(address, ClusterAddress):
-        return AsyncCluster(address, lambda node: Redis.from_url(node, **options))
+        cluster = connect(url, timeout=timeout)
+        assert isinstance(cluster, Cluster)
+        return AsyncCluster(cluster, lambda node: Redis.from_url(address.url(node), **options))
     client: AsyncRedis = (
         Redis.from_url(url, **options) if address is None else _async_primary(address, options)
     )
@@ -163,8 +164,8 @@ def _primary(address: SentinelAddress, options: dict[str, Any]) -> Redis:
     from redis.sentinel import Sentinel
 
     sentinels, primary = _sentinel_options(address, options)
-    sentinel = Sentinel(address.sentinels, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call]  # redis-py
-    client: Redis = sentinel.master_for(address.service, **primary)  # type: ignore[no-untyped-call]  # redis-py
+    sentinel = Sentinel(address.sentinels, sentinel_kwargs=sentinels)
+    client: Redis = sentinel.master_for(address.service, **primary)
     return client
 
 
@@ -173,7 +174,7 @@ def _async_primary(address: SentinelAddress, options: dict[str, Any]) -> AsyncRe
     from redis.asyncio.sentinel import Sentinel
 
     sentinels, primary = _sentinel_options(address, options)
-    sentinel = Sentinel(address.sentinels, sentinel_kwargs=sentinels)  # type: ignore[no-untyped-call]  # redis-py
+    sentinel = Sentinel(address.sentinels, sentinel_kwargs=sentinels)
 
     class Primary(Redis):
         async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # redis-py's

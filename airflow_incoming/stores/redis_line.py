@@ -44,7 +44,7 @@ class Line:
 
         connection = self._take()
         try:
-            connection.send_command(*arguments)  # type: ignore[no-untyped-call]  # redis-py
+            connection.send_command(*arguments)
             answer = connection.read_response(disable_decoding=True, disconnect_on_error=True)
         except NoScriptError:
             self._kept.append(connection)
@@ -65,5 +65,5 @@ class Line:
         return self._pool.get_connection()
 
     def _give_back(self, connection: Connection) -> None:
-        connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py
+        connection.disconnect()
         self._pool.release(connection)

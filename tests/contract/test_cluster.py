@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -10,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import Engine
 
 from airflow_incoming.core.errors import RedisUnavailable
@@ -24,6 +27,7 @@ from airflow_incoming.stores.stream import RedisStream
 from tests.conftest import PREFIX, missing
 from tests.contract.receiving import House, PlainCipher
 from tests.contract.samples import NOW
+from tests.forks import in_fork
 from workbench.processes import free_port, wait_until
 from workbench.redis import RedisCluster, RedisServer, find_redis
 
@@ -87,6 +91,35 @@ def entry(integration: str) -> Entry:
     )
 
 
+class Stub:
+    """A node that answers each command as it is told, where a real one of version 6 never would."""
+
+    def __init__(self, **answers: str) -> None:
+        self.answers, self.asked = answers, list[str]()
+        stub = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                while line := self.rfile.readline():
+                    words = [
+                        self.rfile.read(int(self.rfile.readline()[1:]) + 2) for _ in range(int(line[1:]))
+                    ]
+                    stub.asked.append(words[0].strip().decode())
+                    self.wfile.write(stub.answers.get(stub.asked[-1], "+OK").encode() + b"\r\n")
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+
+    def __enter__(self) -> Stub:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,)).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
 # Slots move
 
 
@@ -139,6 +172,27 @@ def test_one_command_for_an_event_loop_follows_too(cluster: RedisCluster, memory
 # Nodes fail
 
 
+def test_an_event_loop_waits_once_for_a_node_that_is_silent(cluster: RedisCluster) -> None:
+    """Whichever it is, and what the others have is read meanwhile."""
+
+    async def scenario(silent: RedisServer, lost: str, kept: str) -> None:
+        client = connect_async(cluster.url, timeout=0.5)
+        assert await client.execute_command("EXISTS", lost) == 0
+        silent.hang()
+        try:
+            with pytest.raises(RedisError):
+                await client.execute_command("EXISTS", lost)
+            assert await asyncio.wait_for(client.execute_command("EXISTS", kept), timeout=0.4) == 0
+        finally:
+            silent.go_on()
+        await client.aclose()
+
+    for node in cluster.nodes:
+        lost = key(on(cluster, node)[0])
+        kept = next(key(hash_) for hash_ in HASHES if hash_ not in on(cluster, node))
+        asyncio.run(scenario(node, lost, kept))
+
+
 def test_a_node_that_was_killed_takes_only_its_own_along(cluster: RedisCluster, memory: RedisDedup) -> None:
     """That is an outage at once; what others have is answered as before, by each store."""
     client = connect(cluster.url)
@@ -173,15 +227,19 @@ def test_a_node_that_was_killed_takes_only_its_own_along(cluster: RedisCluster, 
     memory.ping()
 
 
-def test_a_node_that_is_silent_costs_one_timeout(cluster: RedisCluster, memory: RedisDedup) -> None:
-    """However many commands it leaves unanswered."""
-    silent = cluster.nodes[1]
+@pytest.mark.parametrize("number", range(3))
+def test_a_node_that_is_silent_costs_one_timeout(
+    cluster: RedisCluster, memory: RedisDedup, number: int
+) -> None:
+    """However many commands it leaves unanswered; and the others, who are asked for the map, none."""
+    silent = cluster.nodes[number]
     lost = on(cluster, silent)
+    kept = [hash_ for hash_ in HASHES if hash_ not in lost]
     silent.hang()
     try:
         for _ in range(3):
             assert fails_quickly(memory, lost, seconds=0.6)
-        assert known(memory, on(cluster, cluster.nodes[0]))
+            assert known(memory, kept)
     finally:
         silent.go_on()
     assert known(memory, HASHES)
@@ -245,6 +303,87 @@ def test_one_node_that_answers_is_enough(cluster: RedisCluster) -> None:
         assert memory.look(dict.fromkeys(near, WEEK)) == {}
     finally:
         cluster.nodes[1].go_on()
+
+
+def slots(*shares: tuple[int, int, int]) -> str:
+    """Return the map as a node tells it that keeps its host to itself: first and last slot, and the port."""
+    told = [f"*3\r\n:{first}\r\n:{last}\r\n*2\r\n$-1\r\n:{port}" for first, last, port in shares]
+    return "\r\n".join([f"*{len(told)}", *told])
+
+
+@pytest.mark.parametrize("answer", ["MOVED 12182 :{old}", "ASK 12182 127.0.0.1:{new}"])
+def test_a_node_that_is_named_by_its_port_alone_or_not_in_the_map_is_found(answer: str) -> None:
+    """As Redis 7 may answer, or a cluster to which a node was added since."""
+    with Stub(GET="$4\r\nhere") as old, Stub(GET="$3\r\nnew") as new, Stub() as refusing:
+        old.answers["CLUSTER"] = slots((0, 8000, old.port), (8001, 16383, refusing.port))
+        refusing.answers["GET"] = "-" + answer.format(old=old.port, new=new.port)
+        client = connect(f"redis+cluster://127.0.0.1:{old.port}?protocol=2")
+        asked = old if "MOVED" in answer else new
+        assert exchange(client, [("GET", "foo")]) == [b"here" if asked is old else b"new"]
+        assert asked.asked[-2:] == ["CLUSTER", "GET"] if asked is old else ["ASKING", "GET"]
+        client.close()
+
+
+def test_nodes_that_send_each_other_on_are_not_followed_for_ever() -> None:
+    """Where they disagree, the command is refused."""
+    with Stub() as one, Stub() as other:
+        one.answers = {"CLUSTER": slots((0, 16383, one.port)), "GET": f"-MOVED 12182 :{other.port}"}
+        other.answers = {"GET": f"-MOVED 12182 :{one.port}"}
+        client = connect(f"redis+cluster://127.0.0.1:{one.port}?protocol=2")
+        (refused,) = exchange(client, [("GET", "foo")])
+        assert isinstance(refused, ResponseError)
+        assert [*one.asked, *other.asked].count("GET") == 6
+        client.close()
+
+
+def test_a_node_that_knows_of_no_cluster_is_asked_once() -> None:
+    """One that was made anew, and that the others don't know yet."""
+    with Stub(CLUSTER="*0") as stranger, Stub(GET="$4\r\nhere") as member:
+        member.answers["CLUSTER"] = slots((0, 16383, member.port))
+        named = f"127.0.0.1:{stranger.port},127.0.0.1:{member.port}"
+        client = connect(f"redis+cluster://{named}?protocol=2")
+        with pytest.raises(RedisUnavailable, match="no node has the slot of foo"):
+            exchange(client, [("GET", "foo")])
+        assert exchange(client, [("GET", "foo")]) == [b"here"]
+        client.close()
+
+
+def test_options_of_the_url_hold_for_all_nodes(cluster: RedisCluster) -> None:
+    """Also those that redis-py's own client for clusters would leave out, among them checks of TLS."""
+    for server in servers(connect(f"{cluster.url}?health_check_interval=30&socket_timeout=1.5")):
+        options = server.connection_pool.connection_kwargs
+        assert (options["health_check_interval"], options["socket_timeout"]) == (30, 1.5)
+        assert server.ping()
+
+
+def test_nobody_connects_before_something_is_asked() -> None:
+    """And whoever names nobody in reach hears of that then."""
+    client = connect(f"redis+cluster://127.0.0.1:{free_port()}")
+    with pytest.raises(RedisUnavailable, match="ConnectionError"):
+        exchange(client, [("GET", "a")])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_threads_and_forked_processes_have_connections_of_their_own(cluster: RedisCluster) -> None:
+    """Nobody gets the answer to somebody else's question."""
+    client, wrong = connect(cluster.url), []
+    keys = [f"key-{number}" for number in range(30)]
+    assert exchange(client, [("SET", each, each) for each in keys]) == [True] * len(keys)
+
+    def ask(mine: list[str]) -> bool:
+        return exchange(client, [("GET", each) for each in mine]) == [each.encode() for each in mine]
+
+    def ask_often(mine: list[str]) -> None:
+        wrong.extend(mine for _ in range(100) if not ask(mine))
+
+    threads = [threading.Thread(target=ask_often, args=(keys[start::3],)) for start in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert in_fork(lambda: b"right" if ask(keys) else b"wrong") == b"right"
+    assert ask(keys)
 
 
 def test_a_server_that_is_in_no_cluster_is_an_outage(redis_server: RedisServer) -> None:
