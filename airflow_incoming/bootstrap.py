@@ -32,7 +32,7 @@ from airflow_incoming.services.publish import Publisher
 from airflow_incoming.services.receive import Receiver
 from airflow_incoming.services.replay import EventDesk
 from airflow_incoming.services.watch import Watch
-from airflow_incoming.settings import Settings, read_settings
+from airflow_incoming.settings import RECEIVER_PREFIXES, Settings, read_settings
 from airflow_incoming.stores import installation
 from airflow_incoming.stores.bell import Bell
 from airflow_incoming.stores.dedup import DedupMemory, RedisDedup
@@ -386,5 +386,4 @@ def receiver_addresses() -> tuple[str, ...]:
         or f"http://localhost:{conf.get('api', 'port', fallback='8080')}"
     )
     bridged = settings().flask_blueprint and find_spec("airflow.providers.fab") is not None
-    paths = ("/incoming", "/pluginsv2/incoming") if bridged else ("/incoming",)
-    return tuple(f"{api.rstrip('/')}{path}" for path in paths)
+    return tuple(f"{api.rstrip('/')}{path}" for path in RECEIVER_PREFIXES[: 2 if bridged else 1])

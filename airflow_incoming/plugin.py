@@ -8,8 +8,9 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airflow_incoming.settings import RECEIVER_PREFIXES
+
 #: Where requests to us arrive inside the api-server; the guard leaves everything else alone.
-RECEIVER_PREFIXES = ("/incoming", "/pluginsv2/incoming")
 PREFIXES = (*RECEIVER_PREFIXES, "/pluginsv2/incoming-ui")
 #: Where the pages are. No slash at the front: a browser resolves it against Airflow's own base path.
 PAGES = "pluginsv2/incoming-ui"

@@ -14,6 +14,9 @@ from airflow_incoming.core.units import Rate, format_duration, parse_duration, p
 
 VERSION_ADDED = "0.1.0"
 
+#: Where api-servers receive: the second through Airflow's bridge to Flask, where ``flask_blueprint`` is on.
+RECEIVER_PREFIXES = ("/incoming", "/pluginsv2/incoming")
+
 
 @dataclass(frozen=True, slots=True)
 class Option:

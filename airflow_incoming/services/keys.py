@@ -36,7 +36,7 @@ from airflow_incoming.db.engine import reading, transaction
 from airflow_incoming.services import stakes
 from airflow_incoming.services.audit import changing
 from airflow_incoming.services.rates import Rates
-from airflow_incoming.services.rights import Actor, demand_all
+from airflow_incoming.services.rights import Actor
 from airflow_incoming.stores import integrations, keys
 from airflow_incoming.stores.directory import Directory
 from airflow_incoming.stores.keys import Cipher, KeySecret, UsableKey
@@ -103,8 +103,7 @@ class KeyManager:
         """
         if not by.is_trusted:
             with reading(self._engine) as connection:
-                opened = stakes.of_credential(connection, "api_key", name)
-            demand_all(by, f"API key {name!r}", opened)
+                stakes.permit_key(connection, by, name)
 
     def create(self, name: str, *, by: Actor, expires_in: timedelta | None = None) -> NewApiKey:
         """Make a key. The name of a revoked key may be used again.

@@ -14,7 +14,8 @@ from uuid import UUID
 from airflow_incoming.core.errors import Forbidden
 from airflow_incoming.services.teams import Teams
 
-_ASK = "Ask somebody who may, or an administrator of Airflow."
+#: What a refusal ends with.
+ASK = "Ask somebody who may, or an administrator of Airflow."
 
 
 class Actor(Protocol):
@@ -114,7 +115,7 @@ def consider(actor: Actor, stakes: Stakes) -> None:
 def demand(actor: Actor, stakes: Stakes) -> None:
     """Raise Forbidden unless an actor may start all that is at stake."""
     if refused := refusals(actor, stakes):
-        raise Forbidden(f"{' '.join(refused)} {_ASK}")
+        raise Forbidden(f"{' '.join(refused)} {ASK}")
 
 
 def demand_all(actor: Actor, credential: str, opened: Mapping[str, Stakes]) -> None:
@@ -126,4 +127,4 @@ def demand_all(actor: Actor, credential: str, opened: Mapping[str, Stakes]) -> N
     blocked = [f"“{each}”" for each, stakes in opened.items() if refusals(actor, stakes)]
     if blocked:
         all_of_it = "all that it starts" if len(blocked) == 1 else "all that they start"
-        raise Forbidden(f"{credential} opens {', '.join(blocked)}, and you may not start {all_of_it}. {_ASK}")
+        raise Forbidden(f"{credential} opens {', '.join(blocked)}, and you may not start {all_of_it}. {ASK}")

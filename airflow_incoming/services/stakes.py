@@ -14,7 +14,7 @@ from airflow_incoming.core.integration import Configuration
 from airflow_incoming.core.records import Integration, Version
 from airflow_incoming.db import tables
 from airflow_incoming.services import teams
-from airflow_incoming.services.rights import Actor, Stakes, demand, demand_all, lacking
+from airflow_incoming.services.rights import ASK, Actor, Stakes, demand, demand_all, lacking
 from airflow_incoming.services.watchers import started_by_watchers
 from airflow_incoming.stores import integrations, pending
 
@@ -163,8 +163,7 @@ def permit_hash(connection: Connection, actor: Actor, hash_: str, owner: UUID | 
             permit(connection, actor, of_integration, name)
         except Forbidden:
             raise Forbidden(
-                "You may not start all that the next request of this hash starts."
-                " Ask somebody who may, or an administrator of Airflow."
+                f"You may not start all that the next request of this hash starts. {ASK}"
             ) from None
 
 

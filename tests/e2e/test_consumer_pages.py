@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
+from tests.e2e.sessions import signed_in
 from tests.e2e.test_event_pages import Session, listed, send
 from tests.house import Builder, House
 from workbench.processes import Processes, wait_until
@@ -47,18 +47,8 @@ def write(house: House, *statements: str, **values: object) -> None:
     engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def admin(house: House) -> Iterator[Session]:
-    session = Session(house, "admin")
-    yield session
-    session.http.close()
-
-
-@pytest.fixture(scope="module")
-def shop(house: House) -> Iterator[Session]:
-    session = Session(house, "shop")
-    yield session
-    session.http.close()
+admin = signed_in(Session, "admin")
+shop = signed_in(Session, "shop")
 
 
 def findings(house: House) -> list[str]:

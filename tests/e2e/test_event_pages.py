@@ -14,6 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
+from tests.e2e.sessions import signed_in
 from tests.house import Builder, House
 from workbench.processes import Processes, wait_until
 from workbench.redis import RedisServer
@@ -61,25 +62,9 @@ class Session:
         return self.http.post(path, data=form, headers={"X-CSRFToken": token})
 
 
-@pytest.fixture(scope="module")
-def admin(house: House) -> Iterator[Session]:
-    session = Session(house, "admin")
-    yield session
-    session.http.close()
-
-
-@pytest.fixture(scope="module")
-def viewer(house: House) -> Iterator[Session]:
-    session = Session(house, "viewer")
-    yield session
-    session.http.close()
-
-
-@pytest.fixture(scope="module")
-def shop(house: House) -> Iterator[Session]:
-    session = Session(house, "shop")
-    yield session
-    session.http.close()
+admin = signed_in(Session, "admin")
+viewer = signed_in(Session, "viewer")
+shop = signed_in(Session, "shop")
 
 
 def send(house: House, integration: str, payload: Any, **options: Any) -> str:

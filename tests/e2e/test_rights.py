@@ -6,7 +6,7 @@ are those of the matrix in tests/contract/test_rights.py, as far as they are for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.contract.test_rights import FORMS, MATRIX
+from tests.e2e.sessions import signed_in
 from tests.e2e.test_consumer_pages import write
 from tests.e2e.test_editor_pages import Session
 from tests.e2e.test_event_pages import send
@@ -74,18 +75,8 @@ def watch(house: House, name: str, number: int) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def shop(house: House) -> Iterator[Session]:
-    session = Session(house, "shop")
-    yield session
-    session.http.close()
-
-
-@pytest.fixture(scope="module")
-def admin(house: House) -> Iterator[Session]:
-    session = Session(house, "admin")
-    yield session
-    session.http.close()
+shop = signed_in(Session, "shop")
+admin = signed_in(Session, "admin")
 
 
 def event_of(house: House, name: str) -> UUID:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.sessions import signed_in
 from tests.e2e.test_consumer_pages import write
 from tests.e2e.test_editor_pages import Session
 from tests.e2e.test_event_pages import send
@@ -35,25 +35,9 @@ def house(builder: Builder, processes: Processes, redis_server: RedisServer) -> 
     return house
 
 
-@pytest.fixture(scope="module")
-def reds(house: House) -> Iterator[Session]:
-    session = Session(house, "reds")
-    yield session
-    session.http.close()
-
-
-@pytest.fixture(scope="module")
-def blues(house: House) -> Iterator[Session]:
-    session = Session(house, "blues")
-    yield session
-    session.http.close()
-
-
-@pytest.fixture(scope="module")
-def admin(house: House) -> Iterator[Session]:
-    session = Session(house, "admin")
-    yield session
-    session.http.close()
+reds = signed_in(Session, "reds")
+blues = signed_in(Session, "blues")
+admin = signed_in(Session, "admin")
 
 
 def ended(house: House, event_id: str) -> tuple[str, list[str]]:

@@ -53,7 +53,7 @@ class Decides:
         return self.refreshed if self.heads[-1].endpoint_id == "late" else None
 
     def receive(self, request: Request) -> Future[Outcome]:
-        raise NotImplementedError
+        raise AssertionError("the guard hands no request in: what is behind it does")
 
 
 @dataclass
